@@ -1,0 +1,19 @@
+//! The CPU executor: tile loops over contiguous runs, reductions, matrix products, moves, random streams.
+//!
+//! `isa` and `tiles` compile one source line for every instruction set; `map` and `fold` run programs; the rest are
+//! kernels on plain slices and strided views.
+
+pub mod cast;
+pub mod fold;
+// pub mod gemm;
+pub mod index;
+pub mod isa;
+pub mod map;
+pub mod math;
+pub mod moves;
+pub mod num;
+pub mod pool;
+pub mod random;
+pub mod rows;
+pub mod tiles;
+pub mod walk;

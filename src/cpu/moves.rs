@@ -1,0 +1,50 @@
+//! Copies between layouts.
+
+use crate::base::{Buffer, Element, Layout};
+
+/// Writes `src`, in C order, into the elements that `layout` picks from the buffer.
+pub fn scatter_strided<T: Element>(src: &[T], buffer: &mut Buffer, layout: &Layout) {
+    let n = layout.numel();
+    if n == 0 {
+        return;
+    }
+    let elements = buffer.bytes() / size_of::<T>();
+    let all = buffer.slice_mut::<T>(0, elements);
+    if layout.is_contiguous() {
+        return all[layout.offset..layout.offset + n].copy_from_slice(&src[..n]);
+    }
+    for_each_row(layout, |row, start, step, len| {
+        let src = &src[row * len..(row + 1) * len];
+        if step == 1 {
+            all[start..start + len].copy_from_slice(src);
+        } else {
+            for (i, &v) in src.iter().enumerate() {
+                all[(start as isize + i as isize * step) as usize] = v;
+            }
+        }
+    });
+}
+
+/// Calls `f(row, start, step, len)` for each innermost run of a layout, in C order.
+pub fn for_each_row(layout: &Layout, mut f: impl FnMut(usize, usize, isize, usize)) {
+    let last = layout.shape.len().saturating_sub(1);
+    let (len, step) = match layout.shape.last() {
+        Some(&len) => (len, layout.strides[last]),
+        None => (1, 1),
+    };
+    let rows: usize = layout.shape[..last].iter().product();
+    let mut index = vec![0usize; last];
+    let mut start = layout.offset as isize;
+    for row in 0..rows {
+        f(row, start as usize, step, len);
+        for axis in (0..last).rev() {
+            index[axis] += 1;
+            start += layout.strides[axis];
+            if index[axis] < layout.shape[axis] {
+                break;
+            }
+            start -= layout.strides[axis] * layout.shape[axis] as isize;
+            index[axis] = 0;
+        }
+    }
+}

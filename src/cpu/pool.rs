@@ -1,0 +1,111 @@
+//! The threads that kernels run on: a rayon pool of our own, rebuilt in a forked child.
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+
+/// Elements below which a loop stays on the calling thread: waking a worker costs more than this work.
+pub const GRAIN: usize = 64 << 10;
+
+struct State {
+    pool: Option<Arc<ThreadPool>>,
+    pid: u32,
+}
+
+static STATE: Mutex<State> = Mutex::new(State { pool: None, pid: 0 });
+static THREADS: OnceLock<usize> = OnceLock::new();
+
+fn lock() -> MutexGuard<'static, State> {
+    STATE.lock().unwrap_or_else(|poison| poison.into_inner())
+}
+
+/// The number of threads: `OXGRAD_NUM_THREADS`, or what the process may use (affinity and cgroup limits count).
+pub fn threads() -> usize {
+    *THREADS.get_or_init(|| {
+        let wanted = std::env::var("OXGRAD_NUM_THREADS").ok().and_then(|v| v.parse().ok());
+        let found = std::thread::available_parallelism().map_or(1, |n| n.get());
+        wanted.unwrap_or(found).clamp(1, 256)
+    })
+}
+
+/// The pool, or `None` where one thread is all there is.
+fn pool() -> Option<Arc<ThreadPool>> {
+    if threads() == 1 {
+        return None;
+    }
+    let mut state = lock();
+    let pid = std::process::id();
+    if state.pool.is_none() || state.pid != pid {
+        // After fork the workers exist only in the parent: leave that pool alone and start another.
+        if let Some(old) = state.pool.take()
+            && state.pid != pid
+        {
+            std::mem::forget(old);
+        }
+        let built = ThreadPoolBuilder::new().num_threads(threads()).thread_name(|i| format!("oxgrad-{i}")).build();
+        state.pool = built.ok().map(Arc::new);
+        state.pid = pid;
+    }
+    state.pool.clone()
+}
+
+/// Runs `f` on the pool, where rayon's own parallel calls use all its threads.
+pub fn install<R: Send>(f: impl FnOnce() -> R + Send) -> R {
+    match pool() {
+        Some(pool) => pool.install(f),
+        None => f(),
+    }
+}
+
+/// Runs `f(start, end)` over `0..n` in pieces whose bounds are multiples of `grain`, on all threads when there is
+/// enough work, else at once.
+pub fn split(n: usize, grain: usize, f: impl Fn(usize, usize) + Sync) {
+    LOOPS.fetch_add(1, Relaxed);
+    if n < 2 * grain || threads() == 1 {
+        return f(0, n);
+    }
+    // A few pieces to each thread even out noise without cutting runs short.
+    let pieces = n.div_ceil(grain).min(4 * threads());
+    let piece = n.div_ceil(pieces).div_ceil(grain) * grain;
+    let next = AtomicUsize::new(0);
+    let work = || {
+        loop {
+            let start = next.fetch_add(1, Relaxed) * piece;
+            if start >= n {
+                break;
+            }
+            f(start, (start + piece).min(n));
+        }
+    };
+    install(|| rayon::scope(|s| (0..threads()).for_each(|_| s.spawn(|_| work()))));
+}
+
+static LOOPS: AtomicU64 = AtomicU64::new(0);
+static WRITTEN: AtomicU64 = AtomicU64::new(0);
+
+/// Loops over memory so far (a fused region is one), for tests.
+pub fn loops() -> u64 {
+    LOOPS.load(Relaxed)
+}
+/// Bytes written to arrays by loops so far.
+pub fn bytes_written() -> u64 {
+    WRITTEN.load(Relaxed)
+}
+/// Counts one loop that did not go through [`split`].
+#[inline]
+pub fn count_loop() {
+    LOOPS.fetch_add(1, Relaxed);
+}
+#[inline]
+pub fn count_bytes(bytes: usize) {
+    WRITTEN.fetch_add(bytes as u64, Relaxed);
+}
+
+/// Set from outside (Ctrl-C) and looked at between kernels.
+pub static INTERRUPT: AtomicBool = AtomicBool::new(false);
+
+/// Holds the pool's lock while `f` runs; what a process does around `fork`.
+pub fn quiesce<R>(f: impl FnOnce() -> R) -> R {
+    let _guard = lock();
+    f()
+}

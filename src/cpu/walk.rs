@@ -1,0 +1,139 @@
+//! Reading a strided view in another array's C order: the coalesced axes and a cursor over them.
+
+use crate::base::{Shape, Strides};
+use smallvec::smallvec;
+
+/// A view to read in C order over an iteration shape.
+#[derive(Clone)]
+pub struct Walk {
+    shape: Shape,
+    strides: Strides,
+    size: usize,
+}
+
+impl Walk {
+    /// Axes that lie one behind the other in memory become one; axes of length one go.
+    pub fn new(shape: &[usize], strides: &[isize], size: usize) -> Walk {
+        let mut out = Walk { shape: smallvec![], strides: smallvec![], size };
+        for (&dim, &stride) in shape.iter().zip(strides) {
+            if dim == 1 {
+                continue;
+            }
+            match (out.shape.last_mut(), out.strides.last_mut()) {
+                (Some(d), Some(s)) if *s == stride * dim as isize => {
+                    *d *= dim;
+                    *s = stride;
+                }
+                _ => {
+                    out.shape.push(dim);
+                    out.strides.push(stride);
+                }
+            }
+        }
+        if out.shape.is_empty() {
+            out.shape.push(1);
+            out.strides.push(0);
+        }
+        out
+    }
+
+    /// Whether a run of elements is a run of memory.
+    pub fn is_flat(&self) -> bool {
+        self.shape.len() == 1 && (self.strides[0] == 1 || self.shape[0] == 1)
+    }
+    /// Whether every element is the same one.
+    pub fn is_splat(&self) -> bool {
+        self.shape.len() == 1 && self.strides[0] == 0
+    }
+
+    /// Copies elements `start..start + n` of the view into `out`.
+    ///
+    /// # Safety
+    /// `base` must point at element zero of the view, all of it readable; `out` must have room for `n` elements.
+    pub unsafe fn gather(&self, base: *const u8, start: usize, n: usize, out: *mut u8) {
+        // SAFETY: the caller vouches for both ends; the element type only sets the copy width.
+        unsafe {
+            match self.size {
+                1 => self.gather_as::<u8>(base.cast(), start, n, out.cast()),
+                2 => self.gather_as::<u16>(base.cast(), start, n, out.cast()),
+                4 => self.gather_as::<u32>(base.cast(), start, n, out.cast()),
+                _ => self.gather_as::<u64>(base.cast(), start, n, out.cast()),
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`Walk::gather`].
+    unsafe fn gather_as<T: Copy>(&self, base: *const T, start: usize, n: usize, mut out: *mut T) {
+        let last = self.shape.len() - 1;
+        let (row, step) = (self.shape[last], self.strides[last]);
+        // Position of `start`: the index along each outer axis and the offset it stands for.
+        let mut index: Shape = smallvec![0; last];
+        let mut rest = start / row;
+        let mut offset = 0isize;
+        for axis in (0..last).rev() {
+            index[axis] = rest % self.shape[axis];
+            rest /= self.shape[axis];
+            offset += index[axis] as isize * self.strides[axis];
+        }
+        let (mut col, mut left) = (start % row, n);
+        while left > 0 {
+            let run = (row - col).min(left);
+            // SAFETY: the indices stay inside the view's shape, and `out` advances by what was asked for.
+            unsafe {
+                let from = base.offset(offset + col as isize * step);
+                match step {
+                    1 => std::ptr::copy_nonoverlapping(from, out, run),
+                    0 => {
+                        let v = *from;
+                        for i in 0..run {
+                            *out.add(i) = v;
+                        }
+                    }
+                    _ => {
+                        for i in 0..run {
+                            *out.add(i) = *from.offset(i as isize * step);
+                        }
+                    }
+                }
+                out = out.add(run);
+            }
+            (left, col) = (left - run, 0);
+            for axis in (0..last).rev() {
+                index[axis] += 1;
+                offset += self.strides[axis];
+                if index[axis] < self.shape[axis] {
+                    break;
+                }
+                offset -= self.strides[axis] * self.shape[axis] as isize;
+                index[axis] = 0;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transposed_read_in_pieces() {
+        let data: Vec<u32> = (0..6).collect();
+        let walk = Walk::new(&[3, 2], &[1, 3], 4);
+        for start in 0..6 {
+            for n in 0..=6 - start {
+                let mut out = vec![99u32; n];
+                // SAFETY: the view covers `data`, the output has room.
+                unsafe { walk.gather(data.as_ptr().cast(), start, n, out.as_mut_ptr().cast()) };
+                assert_eq!(out, [0, 3, 1, 4, 2, 5][start..start + n]);
+            }
+        }
+    }
+
+    #[test]
+    fn contiguous_axes_coalesce() {
+        assert!(Walk::new(&[2, 3, 4], &[12, 4, 1], 4).is_flat());
+        assert!(Walk::new(&[2, 3], &[0, 0], 4).is_splat());
+        assert!(!Walk::new(&[2, 3], &[0, 1], 4).is_flat());
+    }
+}

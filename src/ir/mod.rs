@@ -1,0 +1,7 @@
+//! What executors run: element functions, reductions, and the register programs made of them.
+
+pub mod program;
+pub mod tile;
+
+pub use program::{Program, Source};
+pub use tile::{FoldTile, In, MapFn, ReduceFn, Tile};

@@ -1,0 +1,70 @@
+//! Element functions as the executor sees them: one function pointer per dtype and instruction set.
+
+use crate::base::{DType, Level};
+
+/// One operand of a tile: a run of elements, or a single one that stands for all.
+#[derive(Clone, Copy)]
+pub struct In {
+    pub ptr: *const u8,
+    pub splat: bool,
+}
+
+/// Computes `n` elements of an element function. `imm` are the op's number parameters.
+///
+/// # Safety
+/// Each operand must hold `n` elements (one if `splat`) and `out` room for `n`, all of the dtype the tile was made
+/// for. `out` may be the same memory as an operand, but not overlap it otherwise.
+pub type Tile = unsafe fn(ins: &[In], out: *mut u8, n: usize, imm: &[f64]);
+
+/// Which dtype an element function computes in, given the dtype of its array.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Compute {
+    /// float32 and float64 as they are, float16 in float32, integers in float64; the result is cast back.
+    Float,
+    /// float16 in float32, bool in int32, everything else as it is.
+    Native,
+}
+
+/// An element function: what the CPU runs and what the GPU prints.
+pub struct MapFn {
+    pub name: &'static str,
+    pub compute: Compute,
+    /// The tile for a dtype (a compute dtype) at a level, or `None` where the function has none.
+    pub tile: fn(DType, Level) -> Option<Tile>,
+    /// WGSL expression: `{0}`, `{1}` are operands, `{p0}` number parameters.
+    pub wgsl: &'static str,
+}
+
+impl MapFn {
+    /// The dtype that arithmetic on arrays of `dtype` runs in.
+    pub fn compute_dtype(&self, dtype: DType) -> DType {
+        match (self.compute, dtype) {
+            (_, DType::F16) => DType::F32,
+            (_, DType::F32 | DType::F64) => dtype,
+            (Compute::Float, _) => DType::F64,
+            (Compute::Native, DType::Bool) => DType::I32,
+            (Compute::Native, _) => dtype,
+        }
+    }
+}
+
+/// Folds `n` elements into accumulators: one (`rows`) or one per element (`columns`). Floats accumulate in f64,
+/// integers in i64.
+///
+/// # Safety
+/// `x` must hold `n` elements of the dtype the tile was made for, `acc` one or `n` accumulators.
+pub type FoldTile = unsafe fn(x: *const u8, n: usize, acc: *mut u8);
+
+/// A reduction: start value, fold, how two partial results join, and what is made of the total.
+pub struct ReduceFn {
+    pub name: &'static str,
+    /// The start value in f64 and i64.
+    pub start: (f64, i64),
+    /// The fold of a dtype at a level: into one accumulator, or (`true`) one per element.
+    pub tile: fn(DType, Level, bool) -> FoldTile,
+    pub join: (fn(f64, f64) -> f64, fn(i64, i64) -> i64),
+    /// Applied to the total; gets the number of elements reduced.
+    pub finish: (fn(f64, usize) -> f64, fn(i64, usize) -> i64),
+    /// WGSL of the fold: `{0}` is the accumulator, `{1}` the element.
+    pub wgsl: &'static str,
+}

@@ -1,0 +1,5 @@
+//! Matrix products.
+
+use crate::ops::Ops;
+
+pub static OPS: Ops = &[];

@@ -1,0 +1,71 @@
+//! The op records, grouped; and the plain-expression form in which gradient rules and composed ops are written.
+//!
+//! `unary` · `binary` (arithmetic, comparison, logic) · `reduce` · `shape` · `index` · `dot` · `nn` · `optim` · `sort` · `init` · `random`.
+
+pub mod binary;
+pub mod dot;
+pub mod expr;
+pub mod index;
+pub mod init;
+pub mod nn;
+pub mod optim;
+pub mod random;
+pub mod reduce;
+pub mod shape;
+pub mod sort;
+pub mod unary;
+
+use crate::graph::Op;
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
+/// A file's list of records.
+pub type Ops = &'static [&'static Op];
+
+/// Every record.
+pub fn all() -> impl Iterator<Item = &'static Op> {
+    [
+        unary::OPS,
+        binary::OPS,
+        reduce::OPS,
+        shape::OPS,
+        index::OPS,
+        sort::OPS,
+        dot::OPS,
+        nn::OPS,
+        optim::OPS,
+        init::OPS,
+        random::OPS,
+    ]
+    .into_iter()
+    .flatten()
+    .copied()
+}
+
+/// The record of a name or alias.
+pub fn find(name: &str) -> Option<&'static Op> {
+    static BY_NAME: OnceLock<HashMap<&'static str, &'static Op>> = OnceLock::new();
+    let map = BY_NAME.get_or_init(|| {
+        all().flat_map(|op| std::iter::once(op.name).chain(op.aliases.iter().copied()).map(move |n| (n, op))).collect()
+    });
+    map.get(name).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::{Grad, Kind};
+
+    #[test]
+    fn names_are_unique_and_records_whole() {
+        let mut seen = HashMap::new();
+        for op in all() {
+            for name in std::iter::once(&op.name).chain(op.aliases) {
+                assert!(seen.insert(*name, op.name).is_none(), "{name} is in two records");
+            }
+            assert!(op.doc.ends_with('.') || op.doc.contains('\n'), "{}: the doc is a sentence", op.name);
+            assert_eq!(matches!(op.kind, Kind::Compose(_)), matches!(op.grad, Grad::Composed), "{}", op.name);
+            assert!(op.params.iter().all(|p| !p.doc.is_empty()), "{}: every parameter has a doc", op.name);
+        }
+    }
+}

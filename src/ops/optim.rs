@@ -1,0 +1,5 @@
+//! Optimizer updates.
+
+use crate::ops::Ops;
+
+pub static OPS: Ops = &[];

@@ -1,0 +1,243 @@
+//! Deferred element work: building expressions, with every check made here, at the user's line.
+
+use crate::base::layout::{broadcast, c_strides, numel, show};
+use crate::base::{Buffer, DType, Error, Result, Shape};
+use crate::cpu::map::run_small;
+use crate::ensure;
+use crate::ir::program::Scalar;
+use crate::ir::tile::Compute;
+use crate::ir::{MapFn, ReduceFn};
+use crate::tensor::{Storage, Tensor, Value};
+use smallvec::{SmallVec, smallvec};
+use std::sync::{Arc, Mutex, OnceLock};
+
+/// Arrays of at most this many elements fit the first-level cache: they are computed at once.
+pub const SMALL: usize = 2048;
+/// Element operations that one forced region may hold.
+pub const CAP: u32 = 64;
+
+/// What a deferred value is made of.
+pub enum Expr {
+    Map { f: &'static MapFn, ins: SmallVec<[Tensor; 3]>, imm: SmallVec<[f64; 2]> },
+    Cast { input: Tensor },
+    /// A reduction of `input`; `axes` says which are folded.
+    Reduce { f: &'static ReduceFn, input: Tensor, axes: SmallVec<[bool; 4]> },
+}
+
+impl Expr {
+    pub fn inputs(&self) -> &[Tensor] {
+        match self {
+            Expr::Map { ins, .. } => ins,
+            Expr::Cast { input } | Expr::Reduce { input, .. } => std::slice::from_ref(input),
+        }
+    }
+}
+
+impl Tensor {
+    /// Makes a deferred value, forcing its inputs first where the region would grow past the cap.
+    fn deferred(shape: Shape, like: &Tensor, dtype: DType, expr: Expr) -> Result<Tensor> {
+        numel(&shape).and_then(|n| n.checked_mul(dtype.size())).ok_or_else(|| Error::memory(usize::MAX))?;
+        let mut weight = 1u32;
+        for input in expr.inputs() {
+            if let Tensor::Array(value) = input
+                && value.ready.get().is_none()
+            {
+                weight = weight.saturating_add(value.weight);
+            }
+        }
+        if weight > CAP {
+            for input in expr.inputs() {
+                input.force()?;
+            }
+            weight = 1;
+        }
+        Ok(Tensor::Array(Arc::new(Value {
+            shape,
+            dtype,
+            device: like.device(),
+            ready: OnceLock::new(),
+            expr: Mutex::new(Some(Box::new(expr))),
+            weight,
+        })))
+    }
+
+    /// An element function of arrays that broadcast together, and numbers. Arrays must have one dtype; numbers take it.
+    pub fn map(name: &str, f: &'static MapFn, ins: &[Tensor], imm: &[f64]) -> Result<Tensor> {
+        let Some(first) = ins.iter().find(|t| matches!(t, Tensor::Array(_))) else {
+            return Tensor::map_numbers(name, f, ins, imm);
+        };
+        let dtype = first.dtype();
+        let mut shape: Option<Shape> = None;
+        for t in ins {
+            let Tensor::Array(value) = t else { continue };
+            if value.dtype != dtype {
+                return Err(Error::op(format_args!("{name}: arrays of one dtype, got {dtype} and {}: use astype", value.dtype)));
+            }
+            shape = match shape {
+                None => Some(value.shape.clone()),
+                Some(s) if s == value.shape => Some(s),
+                Some(s) => Some(broadcast(&s, &value.shape).ok_or_else(|| {
+                    Error::op(format_args!(
+                        "{name}: operands could not be broadcast together, got shapes {} and {}",
+                        show(&s),
+                        show(&value.shape)
+                    ))
+                })?),
+            };
+        }
+        let shape = shape.unwrap_or_default();
+        // A boolean array with a number computes in int64, as MXNet does.
+        if dtype == DType::Bool && f.compute == Compute::Native && ins.iter().any(|t| matches!(t, Tensor::Scalar(_))) {
+            let ins: SmallVec<[Tensor; 3]> = ins.iter().map(|t| t.cast(DType::I64)).collect::<Result<_>>()?;
+            return Tensor::map(name, f, &ins, imm);
+        }
+        if let Some(n) = numel(&shape)
+            && n <= SMALL
+        {
+            if let Some(done) = Tensor::map_small(f, dtype, &shape, n, ins, imm)? {
+                return Ok(done);
+            }
+            let out = Tensor::map_deferred(f, dtype, shape, first, ins, imm)?;
+            out.force()?;
+            return Ok(out);
+        }
+        Tensor::map_deferred(f, dtype, shape, first, ins, imm)
+    }
+
+    fn map_deferred(
+        f: &'static MapFn,
+        dtype: DType,
+        shape: Shape,
+        first: &Tensor,
+        ins: &[Tensor],
+        imm: &[f64],
+    ) -> Result<Tensor> {
+        let ins = ins.iter().map(|t| t.scalar_as(dtype)).collect();
+        Tensor::deferred(shape, first, dtype, Expr::Map { f, ins, imm: imm.into() })
+    }
+
+    /// The number as an array of `dtype` would hold it.
+    fn scalar_as(&self, dtype: DType) -> Tensor {
+        match self {
+            Tensor::Scalar(s) => Tensor::Scalar(s.cast(dtype)),
+            array => array.clone(),
+        }
+    }
+
+    /// The direct way: ready contiguous operands of the result's shape and numbers, in a dtype that needs no cast.
+    #[inline]
+    fn map_small(
+        f: &'static MapFn,
+        dtype: DType,
+        shape: &Shape,
+        n: usize,
+        ins: &[Tensor],
+        imm: &[f64],
+    ) -> Result<Option<Tensor>> {
+        if f.compute_dtype(dtype) != dtype {
+            return Ok(None);
+        }
+        let mut operands: SmallVec<[std::result::Result<(&Buffer, usize), Scalar>; 4]> = smallvec![];
+        for t in ins {
+            operands.push(match t {
+                Tensor::Scalar(s) => Err(s.cast(dtype)),
+                Tensor::Array(value) => match value.ready.get() {
+                    Some(s)
+                        if value.shape == *shape && crate::base::layout::is_contiguous(&value.shape, &s.strides) =>
+                    {
+                        Ok((&*s.buffer, s.offset))
+                    }
+                    _ => return Ok(None),
+                },
+            });
+        }
+        let mut out = Buffer::new(n * dtype.size())?;
+        if run_small(f, dtype, &operands, n, imm, &mut out).is_none() {
+            return Ok(None);
+        }
+        let device = ins.iter().find(|t| matches!(t, Tensor::Array(_))).map_or(crate::base::Device::CPU, Tensor::device);
+        let storage = Storage { buffer: Arc::new(out), strides: c_strides(shape), offset: 0 };
+        Ok(Some(Tensor::ready(shape.clone(), dtype, device, storage)))
+    }
+
+    /// Numbers only: computed in float64.
+    fn map_numbers(name: &str, f: &'static MapFn, ins: &[Tensor], imm: &[f64]) -> Result<Tensor> {
+        let operands: SmallVec<[std::result::Result<(&Buffer, usize), Scalar>; 4]> = ins
+            .iter()
+            .map(|t| match t {
+                Tensor::Scalar(s) => Err(*s),
+                Tensor::Array(_) => Err(Scalar::Float(f64::NAN)),
+            })
+            .collect();
+        let mut out = Buffer::new(8)?;
+        run_small(f, DType::F64, &operands, 1, imm, &mut out)
+            .ok_or_else(|| Error::op(format_args!("{name}: no form for numbers")))?;
+        Ok(Tensor::scalar(out.slice::<f64>(0, 1)[0]))
+    }
+
+    /// The array converted to another dtype; itself where it has that dtype.
+    pub fn cast(&self, dtype: DType) -> Result<Tensor> {
+        match self {
+            Tensor::Scalar(s) => Ok(Tensor::Scalar(s.cast(dtype))),
+            Tensor::Array(value) if value.dtype == dtype => Ok(self.clone()),
+            Tensor::Array(_) => self.cast_deferred(dtype),
+        }
+    }
+
+    fn cast_deferred(&self, dtype: DType) -> Result<Tensor> {
+        let out = Tensor::deferred(self.shape().into(), self, dtype, Expr::Cast { input: self.clone() })?;
+        if self.numel() <= SMALL {
+            out.force()?;
+        }
+        Ok(out)
+    }
+
+    /// A fresh C-contiguous copy in a dtype.
+    pub fn cast_copy(&self, dtype: DType) -> Result<Tensor> {
+        let out = self.cast_deferred(dtype)?;
+        out.force()?;
+        Ok(out)
+    }
+
+    /// Folds the axes marked in `axes`; `keepdims` leaves them with length one. A full reduction gives shape `(1,)`,
+    /// MXNet's scalar, unless `keepdims`.
+    pub fn reduce(
+        name: &str,
+        f: &'static ReduceFn,
+        input: &Tensor,
+        axes: &[bool],
+        keepdims: bool,
+        out_dtype: DType,
+    ) -> Result<Tensor> {
+        ensure!(axes.len() == input.ndim(), "{name}: got {} axes marks for {} axes", axes.len(), input.ndim());
+        let mut shape: Shape = smallvec![];
+        for (&dim, &folded) in input.shape().iter().zip(axes) {
+            match (folded, keepdims) {
+                (false, _) => shape.push(dim),
+                (true, true) => shape.push(1),
+                (true, false) => {}
+            }
+        }
+        if shape.is_empty() {
+            shape.push(1);
+        }
+        let n = input.numel();
+        if n <= SMALL {
+            if axes.iter().all(|&a| a)
+                && out_dtype == input.dtype()
+                && let Tensor::Array(value) = input
+                && let Some(s) = value.ready.get()
+                && crate::base::layout::is_contiguous(&value.shape, &s.strides)
+            {
+                let mut out = Buffer::new(out_dtype.size())?;
+                crate::cpu::fold::fold_small(f, out_dtype, (&s.buffer, s.offset), n, &mut out);
+                return Ok(Tensor::from_buffer(shape, out_dtype, input.device(), out));
+            }
+            let expr = Expr::Reduce { f, input: input.clone(), axes: axes.into() };
+            let out = Tensor::deferred(shape, input, out_dtype, expr)?;
+            out.force()?;
+            return Ok(out);
+        }
+        Tensor::deferred(shape, input, out_dtype, Expr::Reduce { f, input: input.clone(), axes: axes.into() })
+    }
+}

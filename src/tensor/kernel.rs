@@ -1,0 +1,68 @@
+//! What kernels need: contiguous data as slices, and results made of new buffers.
+
+use crate::base::{Buffer, DType, Device, Element, Error, Result, Shape};
+use crate::tensor::{Storage, Tensor};
+
+/// A contiguous array ready to read.
+pub struct Dense {
+    storage: Storage,
+    len: usize,
+}
+
+impl Dense {
+    pub fn new(tensor: &Tensor) -> Result<Dense> {
+        let tensor = tensor.contiguous()?;
+        Ok(Dense { storage: tensor.storage()?.clone(), len: tensor.numel() })
+    }
+    pub fn slice<T: Element>(&self) -> &[T] {
+        self.storage.buffer.slice::<T>(self.storage.offset, self.len)
+    }
+}
+
+/// A result under construction.
+pub struct Output {
+    buffer: Buffer,
+    len: usize,
+    shape: Shape,
+    dtype: DType,
+    device: Device,
+}
+
+impl Output {
+    pub fn new(shape: &[usize], dtype: DType, device: Device) -> Result<Output> {
+        let len = crate::base::layout::numel(shape).ok_or_else(|| Error::memory(usize::MAX))?;
+        let bytes = len.checked_mul(dtype.size()).ok_or_else(|| Error::memory(usize::MAX))?;
+        crate::cpu::pool::count_bytes(bytes);
+        Ok(Output { buffer: Buffer::new(bytes)?, len, shape: shape.into(), dtype, device })
+    }
+    pub fn slice<T: Element>(&mut self) -> &mut [T] {
+        self.buffer.slice_mut::<T>(0, self.len)
+    }
+    pub fn done(self) -> Tensor {
+        Tensor::from_buffer(self.shape, self.dtype, self.device, self.buffer)
+    }
+}
+
+impl Tensor {
+    pub fn dense(&self) -> Result<Dense> {
+        Dense::new(self)
+    }
+    /// The elements in C order.
+    pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
+        let tensor = self.cast(T::DTYPE)?;
+        Ok(tensor.dense()?.slice::<T>().to_vec())
+    }
+    /// The only element of a one-element array, as a number.
+    pub fn item(&self) -> Result<crate::ir::program::Scalar> {
+        use crate::ir::program::Scalar;
+        if let Tensor::Scalar(s) = self {
+            return Ok(*s);
+        }
+        crate::ensure!(self.numel() == 1, Value, "item: one element expected, got {}", self.numel());
+        let storage = self.storage()?;
+        Ok(crate::with_dtype!(self.dtype(), T => {
+            let v = storage.buffer.slice::<T>(storage.offset, 1)[0];
+            if T::FLOAT { Scalar::Float(v.to_f64()) } else { Scalar::Int(v.to_i64()) }
+        }))
+    }
+}

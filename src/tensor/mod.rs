@@ -1,0 +1,152 @@
+//! The immutable value: shape, dtype, device, and data that is ready or deferred.
+//!
+//! `expr` describes deferred element work, `region` gathers it into a program, `force` runs it, `kernel` holds what
+//! kernels need to read and make values.
+
+pub mod expr;
+pub mod force;
+pub mod kernel;
+pub mod region;
+
+use crate::base::layout::{c_strides, is_contiguous};
+use crate::base::{Buffer, DType, Device, Element, Layout, Result, Shape, Strides};
+pub use crate::ir::program::Scalar;
+use expr::Expr;
+use std::sync::{Arc, Mutex, OnceLock};
+
+/// Data in memory: a strided view of a buffer.
+#[derive(Clone)]
+pub struct Storage {
+    pub buffer: Arc<Buffer>,
+    pub strides: Strides,
+    pub offset: usize,
+}
+
+/// A value: an array, or a number that takes the dtype of the arrays it meets.
+#[derive(Clone)]
+pub enum Tensor {
+    Array(Arc<Value>),
+    Scalar(Scalar),
+}
+
+pub struct Value {
+    pub shape: Shape,
+    pub dtype: DType,
+    pub device: Device,
+    pub(crate) ready: OnceLock<Storage>,
+    /// What to compute; taken when it has been.
+    pub(crate) expr: Mutex<Option<Box<Expr>>>,
+    /// An upper bound of the element operations that forcing this takes.
+    pub(crate) weight: u32,
+}
+
+impl Tensor {
+    #[inline]
+    pub fn ready(shape: Shape, dtype: DType, device: Device, storage: Storage) -> Tensor {
+        Tensor::Array(Arc::new(Value {
+            shape,
+            dtype,
+            device,
+            ready: OnceLock::from(storage),
+            expr: Mutex::new(None),
+            weight: 0,
+        }))
+    }
+    /// A C-contiguous array over a whole buffer.
+    #[inline]
+    pub fn from_buffer(shape: Shape, dtype: DType, device: Device, buffer: Buffer) -> Tensor {
+        let strides = c_strides(&shape);
+        Tensor::ready(shape, dtype, device, Storage { buffer: Arc::new(buffer), strides, offset: 0 })
+    }
+    /// An array of elements copied from a slice.
+    pub fn from_slice<T: Element>(shape: &[usize], data: &[T]) -> Result<Tensor> {
+        crate::ensure!(shape.iter().product::<usize>() == data.len(), "array: {} elements for another shape", data.len());
+        let mut buffer = Buffer::new(std::mem::size_of_val(data))?;
+        buffer.slice_mut::<T>(0, data.len()).copy_from_slice(data);
+        Ok(Tensor::from_buffer(shape.into(), T::DTYPE, Device::CPU, buffer))
+    }
+    /// One value repeated over a shape, without memory for each element.
+    pub fn full(shape: &[usize], dtype: DType, device: Device, value: Scalar) -> Result<Tensor> {
+        let mut buffer = Buffer::new(8)?;
+        crate::with_dtype!(dtype, T => buffer.slice_mut::<T>(0, 1)[0] = match value {
+            Scalar::Float(v) => T::from_f64(v),
+            Scalar::Int(v) => T::from_i64(v),
+        });
+        let strides = shape.iter().map(|_| 0).collect();
+        Ok(Tensor::ready(shape.into(), dtype, device, Storage { buffer: Arc::new(buffer), strides, offset: 0 }))
+    }
+    pub fn scalar(value: f64) -> Tensor {
+        Tensor::Scalar(Scalar::Float(value))
+    }
+
+    #[inline]
+    pub fn shape(&self) -> &[usize] {
+        match self {
+            Tensor::Array(value) => &value.shape,
+            Tensor::Scalar(_) => &[],
+        }
+    }
+    #[inline]
+    pub fn ndim(&self) -> usize {
+        self.shape().len()
+    }
+    #[inline]
+    pub fn numel(&self) -> usize {
+        self.shape().iter().product()
+    }
+    #[inline]
+    pub fn dtype(&self) -> DType {
+        match self {
+            Tensor::Array(value) => value.dtype,
+            Tensor::Scalar(Scalar::Float(_)) => DType::F64,
+            Tensor::Scalar(Scalar::Int(_)) => DType::I64,
+        }
+    }
+    #[inline]
+    pub fn device(&self) -> Device {
+        match self {
+            Tensor::Array(value) => value.device,
+            Tensor::Scalar(_) => Device::CPU,
+        }
+    }
+    pub fn is_deferred(&self) -> bool {
+        matches!(self, Tensor::Array(value) if value.ready.get().is_none())
+    }
+    /// The same data seen on another device of the same memory.
+    pub fn on_device(&self, device: Device) -> Result<Tensor> {
+        if self.device() == device {
+            return Ok(self.clone());
+        }
+        Ok(Tensor::ready(self.shape().into(), self.dtype(), device, self.storage()?.clone()))
+    }
+    /// The layout of the data; forces it.
+    pub fn layout(&self) -> Result<Layout> {
+        let storage = self.storage()?;
+        Ok(Layout { shape: self.shape().into(), strides: storage.strides.clone(), offset: storage.offset })
+    }
+    /// A view of the same buffer under another layout, in elements.
+    pub fn with_layout(&self, layout: Layout) -> Result<Tensor> {
+        let storage = self.storage()?;
+        let storage = Storage { buffer: storage.buffer.clone(), strides: layout.strides, offset: layout.offset };
+        Ok(Tensor::ready(layout.shape, self.dtype(), self.device(), storage))
+    }
+    /// The elements under another shape: a view where the layout allows, else a copy. Sizes must agree.
+    pub fn reshaped(&self, shape: &[usize]) -> Result<Tensor> {
+        match self.layout()?.reshape(shape) {
+            Some(layout) => self.with_layout(layout),
+            None => self.contiguous()?.reshaped(shape),
+        }
+    }
+    pub fn is_contiguous(&self) -> Result<bool> {
+        Ok(is_contiguous(self.shape(), &self.storage()?.strides))
+    }
+    /// The same elements in C order without gaps: itself, or a copy.
+    pub fn contiguous(&self) -> Result<Tensor> {
+        if self.is_contiguous()? { Ok(self.clone()) } else { self.copied() }
+    }
+    /// A fresh C-contiguous copy.
+    pub fn copied(&self) -> Result<Tensor> {
+        self.cast_copy(self.dtype())
+    }
+}
+
