@@ -30,6 +30,8 @@ struct Cell {
 
 struct State {
     var: Var,
+    /// Made by a comparison or a logical op: as an index it is a mask.
+    mask: bool,
     /// Rises with each write; a view compares it with the one it read.
     version: u64,
     slot: Option<Arc<GradSlot>>,
@@ -77,7 +79,7 @@ const INPLACE: &str = "a recorded value cannot be written into part of an array 
 
 impl NDArray {
     pub fn new(var: Var) -> NDArray {
-        NDArray(Arc::new(Cell { state: Mutex::new(State { var, version: 0, slot: None }), view: None }))
+        NDArray(Arc::new(Cell { state: Mutex::new(State { var, mask: false, version: 0, slot: None }), view: None }))
     }
     pub fn from_tensor(tensor: Tensor) -> NDArray {
         NDArray::new(Var::new(tensor))
@@ -90,11 +92,18 @@ impl NDArray {
             None => (self.clone(), offset),
         };
         let version = base.state().version;
-        let state = Mutex::new(State { var, version, slot: None });
+        let state = Mutex::new(State { var, mask: false, version, slot: None });
         NDArray(Arc::new(Cell { state, view: Some(View { base, offset, shape }) }))
     }
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(|e| e.into_inner())
+    }
+    /// Whether the elements are truth values, so that as an index the array is a mask.
+    pub fn is_mask(&self) -> bool {
+        self.state().mask
+    }
+    pub fn set_mask(&self) {
+        self.state().mask = true;
     }
     pub fn same(&self, other: &NDArray) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
@@ -152,6 +161,11 @@ impl NDArray {
             ensure!(!recorded || (whole && self.0.view.is_none()), "{op}: {INPLACE}");
         }
         Ok(())
+    }
+
+    /// [`NDArray::check_write`] for a write into some of the elements.
+    pub fn check_part(&self, op: &str, value: &Var) -> Result<()> {
+        self.check_write(op, Some(value), false)
     }
 
     /// `x op= y` with the result computed: shape and dtype must be this array's.

@@ -4,12 +4,16 @@ use crate::base::{Buffer, Element, Layout};
 
 /// Writes `src`, in C order, into the elements that `layout` picks from the buffer.
 pub fn scatter_strided<T: Element>(src: &[T], buffer: &mut Buffer, layout: &Layout) {
+    let elements = buffer.bytes() / size_of::<T>();
+    scatter_into(src, buffer.slice_mut::<T>(0, elements), layout);
+}
+
+/// Writes `src`, in C order, into the elements that `layout` picks from a slice.
+pub fn scatter_into<T: Element>(src: &[T], all: &mut [T], layout: &Layout) {
     let n = layout.numel();
     if n == 0 {
         return;
     }
-    let elements = buffer.bytes() / size_of::<T>();
-    let all = buffer.slice_mut::<T>(0, elements);
     if layout.is_contiguous() {
         return all[layout.offset..layout.offset + n].copy_from_slice(&src[..n]);
     }

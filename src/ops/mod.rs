@@ -5,6 +5,7 @@
 pub mod binary;
 pub mod dot;
 pub mod expr;
+pub mod getitem;
 pub mod index;
 pub mod init;
 pub mod nn;
@@ -29,6 +30,7 @@ pub fn all() -> impl Iterator<Item = &'static Op> {
         binary::OPS,
         reduce::OPS,
         shape::OPS,
+        getitem::OPS,
         index::OPS,
         sort::OPS,
         dot::OPS,

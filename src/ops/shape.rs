@@ -1,6 +1,6 @@
 //! The same elements in another shape or order.
 
-use crate::base::{Layout, Result, Shape};
+use crate::base::{Error, Layout, Result, Shape};
 use crate::graph::op::axis_index;
 use crate::graph::params::Ints;
 use crate::graph::{Check, Kind, Op};
@@ -100,5 +100,79 @@ pub static TRANSPOSE: Op = Op {
         calls: &[(&[&[2, 3]], ""), (&[&[2, 3, 4]], "axes=(1, 2, 0)"), (&[&[3]], "")],
     },
 };
+
+/// The shape that MXNet's reshape codes make of `from`: 0 keeps an axis, -1 is inferred, -2 keeps all that are left, -3
+/// joins two, -4 splits one in the two numbers that follow. `reverse` applies them from the right.
+pub fn resolve_reshape(name: &str, from: &[usize], codes: &[i64], reverse: bool) -> Result<Shape> {
+    let total: usize = from.iter().product();
+    let mut source: Vec<i64> = from.iter().map(|&d| d as i64).collect();
+    let mut codes = codes.to_vec();
+    if reverse {
+        source.reverse();
+        codes.reverse();
+    }
+    let show = || format!("{name}: cannot reshape {} with {codes:?}", crate::base::layout::show(from));
+    let (mut out, mut infer, mut at, mut i) = (Vec::<i64>::new(), None, 0usize, 0usize);
+    while i < codes.len() {
+        let dim = |at: usize| {
+            source.get(at).copied().ok_or_else(|| Error::op(format_args!("{}: the codes use more axes than there are", show())))
+        };
+        match codes[i] {
+            0 if source.is_empty() => out.push(0),
+            0 if at >= source.len() && total == 0 => out.push(0),
+            0 => {
+                out.push(dim(at)?);
+                at += 1;
+            }
+            -1 => {
+                ensure!(infer.is_none(), "{}: only one axis can be inferred", show());
+                infer = Some(out.len());
+                out.push(1);
+                at += 1;
+            }
+            -2 => {
+                out.extend(source.get(at..).unwrap_or_default());
+                at = source.len();
+            }
+            -3 => {
+                out.push(dim(at)? * dim(at + 1)?);
+                at += 2;
+            }
+            -4 => {
+                // With `reverse` the two numbers come before their code.
+                let (a, b) = match (codes.get(i + 1), codes.get(i + 2)) {
+                    (Some(&a), Some(&b)) => (a, b),
+                    _ => return Err(Error::op(format_args!("{}: -4 needs two numbers", show()))),
+                };
+                let whole = dim(at)?;
+                ensure!(a != -1 || b != -1, "{}: both parts of a split cannot be inferred", show());
+                ensure!(a >= -1 && b >= -1 && a != 0 && b != 0, "{}: the parts of a split must be positive", show());
+                let a = if a == -1 { whole / b } else { a };
+                let b = if b == -1 { whole / a } else { b };
+                ensure!(a.checked_mul(b) == Some(whole), "{}: {a} x {b} is not {whole}", show());
+                out.extend([a, b]);
+                at += 1;
+                i += 2;
+            }
+            n if n > 0 => {
+                out.push(n);
+                at += 1;
+            }
+            n => return Err(Error::op(format_args!("{}: unknown code {n}", show()))),
+        }
+        i += 1;
+    }
+    if let Some(slot) = infer {
+        let known = out.iter().try_fold(1i64, |n, &d| n.checked_mul(d)).unwrap_or(0);
+        ensure!(known > 0 && total as i64 % known == 0, "{}: {total} elements do not divide", show());
+        out[slot] = total as i64 / known;
+    }
+    let size = out.iter().try_fold(1i64, |n, &d| n.checked_mul(d));
+    ensure!(size == Some(total as i64), "{}: target shape size is different to the current {total}", show());
+    if reverse {
+        out.reverse();
+    }
+    Ok(out.into_iter().map(|d| d as usize).collect())
+}
 
 pub static OPS: Ops = &[&VIEW_AS, &EXPAND, &TRANSPOSE];

@@ -19,7 +19,16 @@ const ROUND_64: f64 = 6_755_399_441_055_744.0 + 2046.0;
 /// `e^r - 1 - r` for `|r| <= ln 2 / 2`, plus `lo`: what rounding took from `r`.
 #[inline(always)]
 fn small_32<I: Isa>(r: f32, lo: f32) -> f32 {
-    let p = poly::<_, I, _>(r, [0.5, 0.166_665_42, 0.041_666_277, 0.008_366_762, 0.001_394_676_9]);
+    let p = poly::<_, I, _>(
+        r,
+        [
+            0.5,
+            0.166_665_42,
+            0.041_666_277,
+            0.008_366_762,
+            0.001_394_676_9,
+        ],
+    );
     (r * r).fma::<I>(p, lo)
 }
 
@@ -69,15 +78,22 @@ fn clamp<T: Real>(x: T, lo: f64, hi: f64) -> T {
     if x > T::of(hi) { T::of(hi) } else { x }
 }
 
+/// `e^x = 2^n (1 + s)`: `s`, and `n` as [`scale_32`] takes it.
 #[inline(always)]
-pub(super) fn exp_32<I: Isa>(x: f32) -> f32 {
+fn exp_parts_32<I: Isa>(x: f32) -> (f32, f32) {
     let x = clamp(x, -104.0, 89.0);
     let t = x.fma::<I>(std::f32::consts::LOG2_E, ROUND_32);
     let n = t - ROUND_32;
     let hi = (-n).fma::<I>(LN2_HI_32, x);
     let r = (-n).fma::<I>(LN2_LO_32, hi);
     let lo = (-n).fma::<I>(LN2_LO_32, hi - r);
-    scale_32(1.0 + (r + small_32::<I>(r, lo)), t)
+    (r + small_32::<I>(r, lo), t)
+}
+
+#[inline(always)]
+pub(super) fn exp_32<I: Isa>(x: f32) -> f32 {
+    let (s, t) = exp_parts_32::<I>(x);
+    scale_32(1.0 + s, t)
 }
 
 /// `e^x` for `|x| <= 25`, where nothing overflows on the way and one part of ln 2 is enough for a fused multiply.
@@ -136,18 +152,27 @@ pub(super) fn expm1_32<I: Isa>(x: f32) -> f32 {
     if x.abs() < 2.0e-8 { x } else { e }
 }
 
+/// Half of `e^x - 1`, large part and small, for `-38 <= x <= 710`.
 #[inline(always)]
-pub(super) fn expm1_64<I: Isa>(x: f64) -> f64 {
-    let y = clamp(x, -38.0, 710.0);
-    let t = y.fma::<I>(std::f64::consts::LOG2_E, ROUND_64);
+fn half_expm1_64<I: Isa>(x: f64) -> (f64, f64) {
+    let t = x.fma::<I>(std::f64::consts::LOG2_E, ROUND_64);
     let n = t - ROUND_64;
-    let hi = (-n).fma::<I>(LN2_HI_64, y);
+    let hi = (-n).fma::<I>(LN2_HI_64, x);
     let r = (-n).fma::<I>(LN2_LO_64, hi);
     let lo = (-n).fma::<I>(LN2_LO_64, hi - r);
     let w = small_64::<I>(r, lo);
     let s = f64::from_bits(t.to_bits().wrapping_sub(0x4338_0000_0000_0000 + 1024) << 52);
-    let e = 2.0 * s.fma::<I>(w, s.fma::<I>(r, s - 0.5));
-    if x.abs() < 5.0e-17 { x } else { e }
+    (s.fma::<I>(r, s - 0.5), s * w)
+}
+
+#[inline(always)]
+pub(super) fn expm1_64<I: Isa>(x: f64) -> f64 {
+    let (large, small) = half_expm1_64::<I>(clamp(x, -38.0, 710.0));
+    if x.abs() < 5.0e-17 {
+        x
+    } else {
+        2.0 * (large + small)
+    }
 }
 
 /// `2^t` for `|t| <= 1000`, good to 30 bits: the last step of the single-precision power.
@@ -156,7 +181,16 @@ pub(super) fn exp2_short<I: Isa>(t: f64) -> f64 {
     let magic = ROUND_64 - 1023.0;
     let shifted = t + magic;
     let r = (t - (shifted - magic)) * std::f64::consts::LN_2;
-    let p = poly::<_, I, _>(r, [0.5000000096704101, 0.16666517188569738, 0.041666200737643516, 0.00836908951004296, 0.0013950834201643626]);
+    let p = poly::<_, I, _>(
+        r,
+        [
+            0.5000000096704101,
+            0.16666517188569738,
+            0.041666200737643516,
+            0.00836908951004296,
+            0.0013950834201643626,
+        ],
+    );
     (1.0 + (r * r).fma::<I>(p, r)) * f64::from_bits(shifted.to_bits() << 52)
 }
 
@@ -165,20 +199,36 @@ pub(super) fn exp2_short<I: Isa>(t: f64) -> f64 {
 pub(super) fn tanh_32<I: Isa>(x: f32) -> f32 {
     let a = x.abs();
     let z = a * a;
-    let p = poly::<_, I, _>(z, [-0.333_332_8, 0.133_313_88, -0.053_734_26, 0.020_618_778, -0.005_679_875_6]);
+    let p = poly::<_, I, _>(
+        z,
+        [
+            -0.333_332_8,
+            0.133_313_88,
+            -0.053_734_26,
+            0.020_618_778,
+            -0.005_679_875_6,
+        ],
+    );
     let near = (a * z).fma::<I>(p, a);
     let far = if a > 10.0 { 10.0 } else { a };
     let far = 1.0 - 2.0 / (exp_mid::<I>(far + far) + 1.0);
     (if a < 0.625 { near } else { far }).copysign(x)
 }
 
-/// `(e^2x - 1) / (e^2x + 1)` without cancellation.
+/// `h / (h + 1)` with `h = (e^2x - 1) / 2`, and what both sums lost put back to first order.
 #[inline(always)]
 pub(super) fn tanh_64<I: Isa>(x: f64) -> f64 {
     let a = x.abs();
-    let e = if a > 20.0 { 20.0 } else { a };
-    let e = expm1_64::<I>(e + e);
-    let y = (e / (e + 2.0)).copysign(x);
+    let b = if a > 20.0 { 20.0 } else { a };
+    let (large, small) = half_expm1_64::<I>(b + b);
+    let h = large + small;
+    let h_lost = small - (h - large);
+    let d = h + 1.0;
+    let d_lost = h - (d - 1.0);
+    let q = h / d;
+    // 1 - q is 1 / d, but for rounding when that is tiny; then little was lost.
+    let rest = if a < 15.0 { 1.0 - q } else { 0.0 };
+    let y = (h_lost * rest - q * d_lost).fma::<I>(rest, q).copysign(x);
     if a < 1.0e-9 { x } else { y }
 }
 
@@ -218,7 +268,11 @@ pub(super) fn sigmoid_64<I: Isa>(x: f64) -> f64 {
 #[inline(always)]
 pub(super) fn softrelu_32<I: Isa>(x: f32) -> f32 {
     let base = if x < 0.0 { 0.0 } else { x };
-    log1p_unit_32::<I>(base, exp_32::<I>(-x.abs()))
+    let (s, t) = exp_parts_32::<I>(-x.abs());
+    let y = 1.0 + s;
+    let (e, lost) = (scale_32(y, t), scale_32(s - (y - 1.0), t));
+    // What the exponential's last rounding lost, times a line for the slope 1 / (1 + e).
+    log1p_unit_32::<I>(lost.fma::<I>(1.0 - 0.5 * e, base), e)
 }
 
 #[inline(always)]

@@ -1,10 +1,9 @@
 //! Logarithms, and the inverse hyperbolic functions that are made of them.
 
-use super::{Fused, Real, poly};
 use super::exp::{LN2_HI_32, LN2_HI_64, LN2_LO_32, LN2_LO_64};
+use super::{Fused, Real, poly};
 use crate::cpu::isa::Isa;
 use std::f64::consts::{LN_2, LOG2_E, LOG10_2, LOG10_E};
-
 
 /// `x = 2^k (1 + f)` with `1 + f` between `sqrt(1/2)` and `sqrt(2)`, for positive finite `x`.
 #[inline(always)]
@@ -24,9 +23,14 @@ fn split_32(x: f32) -> (f32, f32) {
 #[inline(always)]
 fn split_64<const WIDENED: bool>(x: f64) -> (f64, f64) {
     let tiny = !WIDENED && x < f64::MIN_POSITIVE;
-    let x = if tiny { x * 18_014_398_509_481_984.0 } else { x };
+    let x = if tiny {
+        x * 18_014_398_509_481_984.0
+    } else {
+        x
+    };
     let bits = x.to_bits();
-    let k = f64::from_bits((bits >> 52) | 0x4330_0000_0000_0000) - (4_503_599_627_370_496.0 + 1023.0);
+    let k =
+        f64::from_bits((bits >> 52) | 0x4330_0000_0000_0000) - (4_503_599_627_370_496.0 + 1023.0);
     let m = f64::from_bits((bits & 0x000F_FFFF_FFFF_FFFF) | 0x3FF0_0000_0000_0000);
     let high = m > std::f64::consts::SQRT_2;
     let m = if high { 0.5 * m } else { m };
@@ -38,7 +42,19 @@ fn split_64<const WIDENED: bool>(x: f64) -> (f64, f64) {
 #[inline(always)]
 fn parts_32<I: Isa>(f: f32) -> (f32, f32) {
     let z = f * f;
-    let p = poly::<_, I, _>(f, [0.333_333_16, -0.250_008_14, 0.200_023_03, -0.166_243_91, 0.141_807_15, -0.131_300_96, 0.128_856_6, -0.078_606_04]);
+    let p = poly::<_, I, _>(
+        f,
+        [
+            0.333_333_16,
+            -0.250_008_14,
+            0.200_023_03,
+            -0.166_243_91,
+            0.141_807_15,
+            -0.131_300_96,
+            0.128_856_6,
+            -0.078_606_04,
+        ],
+    );
     (0.5 * z, z * f * p)
 }
 
@@ -48,9 +64,28 @@ fn parts_64<const SHORT: bool, I: Isa>(f: f64) -> (f64, f64) {
     let s = f / (2.0 + f);
     let z = s * s;
     let p = if SHORT {
-        poly::<_, I, _>(z, [0.6666666563791948, 0.40000337131323443, 0.2853717266143744, 0.2358493557274671])
+        poly::<_, I, _>(
+            z,
+            [
+                0.6666666563791948,
+                0.40000337131323443,
+                0.2853717266143744,
+                0.2358493557274671,
+            ],
+        )
     } else {
-        poly::<_, I, _>(z, [0.6666666666666735, 0.39999999999408764, 0.2857142874387731, 0.2222219840310522, 0.1818357402217062, 0.1531378159506934, 0.14798839512743792])
+        poly::<_, I, _>(
+            z,
+            [
+                0.6666666666666735,
+                0.39999999999408764,
+                0.2857142874387731,
+                0.2222219840310522,
+                0.1818357402217062,
+                0.1531378159506934,
+                0.14798839512743792,
+            ],
+        )
     };
     let half = 0.5 * f * f;
     (half, s * z.fma::<I>(p, half))
@@ -61,7 +96,11 @@ fn parts_64<const SHORT: bool, I: Isa>(f: f64) -> (f64, f64) {
 fn ends<T: Real>(y: T, x: T, edge: f64) -> T {
     let edge = T::of(edge);
     let y = if x < T::of(f64::INFINITY) { y } else { x };
-    let y = if x > edge { y } else { T::of(f64::NEG_INFINITY) };
+    let y = if x > edge {
+        y
+    } else {
+        T::of(f64::NEG_INFINITY)
+    };
     // True for nan too, whose payload-free answer is nan as well.
     if x >= edge { y } else { T::of(f64::NAN) }
 }
@@ -86,7 +125,11 @@ pub(super) fn log_64<I: Isa>(x: f64) -> f64 {
 #[inline(always)]
 fn lost<T: Real>(x: T, u: T) -> T {
     let one = T::of(1.0);
-    let c = if u < T::of(2.0) { x - (u - one) } else { one - (u - x) };
+    let c = if u < T::of(2.0) {
+        x - (u - one)
+    } else {
+        one - (u - x)
+    };
     c / u
 }
 
@@ -116,15 +159,15 @@ pub(super) fn log1p_unit_32<I: Isa>(base: f32, e: f32) -> f32 {
     let p = poly::<_, I, _>(
         e - 0.5,
         [
-            0.3781395555,
-            -0.1792248636,
-            0.09323178232,
-            -0.05109038949,
-            0.0289080143,
-            -0.01664211415,
-            0.0101453336,
-            -0.006975887809,
-            0.003414847422,
+            0.378_139_56,
+            -0.179_224_86,
+            0.093_231_78,
+            -0.051_090_39,
+            0.028_908_014,
+            -0.016_642_114,
+            0.010_145_334,
+            -0.006_975_888,
+            0.003_414_847_4,
         ],
     );
     e + (-e * e).fma::<I>(p, base)
@@ -147,7 +190,11 @@ pub(super) fn log10_32<I: Isa>(x: f32) -> f32 {
     let wide = f64::from(x);
     let (k, f) = split_64::<true>(wide);
     let (half, rest) = parts_64::<true, I>(f);
-    ends(k.fma::<I>(LOG10_2, (f - (half - rest)) * LOG10_E), wide, 0.0) as f32
+    ends(
+        k.fma::<I>(LOG10_2, (f - (half - rest)) * LOG10_E),
+        wide,
+        0.0,
+    ) as f32
 }
 
 #[inline(always)]

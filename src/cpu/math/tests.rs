@@ -1,6 +1,8 @@
 //! Every function against the f64 library, in units of the last place, on each instruction set of the machine.
 
-use super::{Real, near};
+mod values;
+
+use super::Real;
 use crate::base::level::Level;
 use crate::cpu::isa::{Avx2, Avx512, Baseline, Isa};
 
@@ -53,13 +55,25 @@ fn levels() -> Vec<Level> {
 fn ulps_32(got: f32, want: f64) -> f64 {
     let near = want as f32;
     if near.is_nan() || got.is_nan() {
-        return if near.is_nan() && got.is_nan() { 0.0 } else { f64::MAX };
+        return if near.is_nan() && got.is_nan() {
+            0.0
+        } else {
+            f64::MAX
+        };
     }
     if near == got && (near != 0.0 || near.is_sign_negative() == got.is_sign_negative()) {
-        return if near.is_infinite() { 0.0 } else { (f64::from(got) - want).abs() / unit_32(near) };
+        return if near.is_infinite() {
+            0.0
+        } else {
+            (f64::from(got) - want).abs() / unit_32(near)
+        };
     }
     // One past the largest number is as far as one before it.
-    let got = if got.is_infinite() { f64::from(f32::MAX.copysign(got)) * (1.0 + 2f64.powi(-24)) } else { f64::from(got) };
+    let got = if got.is_infinite() {
+        f64::from(f32::MAX.copysign(got)) * (1.0 + 2f64.powi(-24))
+    } else {
+        f64::from(got)
+    };
     let want = want.clamp(-2f64.powi(128), 2f64.powi(128));
     (got - want).abs() / unit_32(near)
 }
@@ -83,13 +97,38 @@ fn ulps_64(got: f64, want: f64) -> f64 {
 
 /// A stride through all bit patterns that is odd, so that it visits every exponent and many mantissas.
 fn patterns_32() -> impl Iterator<Item = f32> {
-    let step = if cfg!(debug_assertions) { 199_999 } else { 1_499 };
-    (0..=u32::MAX).step_by(step).map(f32::from_bits).chain(SPECIAL.map(|x| x as f32))
+    let step = if cfg!(debug_assertions) {
+        199_999
+    } else {
+        1_499
+    };
+    (0..=u32::MAX)
+        .step_by(step)
+        .map(f32::from_bits)
+        .chain(SPECIAL.map(|x| x as f32))
 }
 
 const SPECIAL: [f64; 20] = [
-    0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 2.0, -2.0, 1e-45, -1e-45, 1e-38, -1e-38, 3e38, -3e38, 88.7, -100.0, 0.75,
-    f64::INFINITY, f64::NEG_INFINITY, f64::NAN,
+    0.0,
+    -0.0,
+    1.0,
+    -1.0,
+    0.5,
+    -0.5,
+    2.0,
+    -2.0,
+    1e-45,
+    -1e-45,
+    1e-38,
+    -1e-38,
+    3e38,
+    -3e38,
+    88.7,
+    -100.0,
+    0.75,
+    f64::INFINITY,
+    f64::NEG_INFINITY,
+    f64::NAN,
 ];
 
 fn sweep_32<O: Op<f32>>(name: &str, truth: fn(f64) -> f64, bound: f64) {
@@ -106,20 +145,36 @@ fn sweep_32<O: Op<f32>>(name: &str, truth: fn(f64) -> f64, bound: f64) {
             }
         }
         println!("f32 {name:10} {level:?}: {worst:.3} at {:e}", x[at]);
-        assert!(worst <= bound, "{name} {level:?}: {worst} ulps at {:e}: {:e}, not {:e}", x[at], out[at], want[at]);
+        assert!(
+            worst <= bound,
+            "{name} {level:?}: {worst} ulps at {:e}: {:e}, not {:e}",
+            x[at],
+            out[at],
+            want[at]
+        );
     }
 }
 
 /// `span` sets the exponents: the arguments are `±2^e (1 + m)` with `|e| <= span`.
 fn sweep_64<O: Op<f64>>(name: &str, truth: fn(f64) -> f64, bound: f64, span: i32) {
-    let count = if cfg!(debug_assertions) { 10_000 } else { 500_000 };
+    let count = if cfg!(debug_assertions) {
+        10_000
+    } else {
+        500_000
+    };
     let mut state = 1u64;
     let mut x: Vec<f64> = SPECIAL.to_vec();
     x.extend((0..count).map(|_| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         let m = f64::from_bits(0x3FF0_0000_0000_0000 | state >> 12);
         let e = (state >> 3) as i32 % (span + 1);
-        if state & 0x400 == 0 { m * 2f64.powi(e) } else { -m * 2f64.powi(e) }
+        if state & 0x400 == 0 {
+            m * 2f64.powi(e)
+        } else {
+            -m * 2f64.powi(e)
+        }
     }));
     let mut out = vec![0.0; x.len()];
     for level in levels() {
@@ -133,7 +188,13 @@ fn sweep_64<O: Op<f64>>(name: &str, truth: fn(f64) -> f64, bound: f64, span: i32
         }
         println!("f64 {name:10} {level:?}: {worst} at {:e}", x[at]);
         let want = truth(x[at]);
-        assert!(worst <= bound, "{name} {level:?}: {worst} apart at {:e}: {:e}, not {:e}", x[at], out[at], want);
+        assert!(
+            worst <= bound,
+            "{name} {level:?}: {worst} apart at {:e}: {:e}, not {:e}",
+            x[at],
+            out[at],
+            want
+        );
     }
 }
 
@@ -157,11 +218,19 @@ macro_rules! table {
 }
 
 fn logistic(x: f64) -> f64 {
-    if x < 0.0 { x.exp() / (1.0 + x.exp()) } else { 1.0 / (1.0 + (-x).exp()) }
+    if x < 0.0 {
+        x.exp() / (1.0 + x.exp())
+    } else {
+        1.0 / (1.0 + (-x).exp())
+    }
 }
 
 fn softplus(x: f64) -> f64 {
-    if x > 0.0 { x + (-x).exp().ln_1p() } else { x.exp().ln_1p() }
+    if x > 0.0 {
+        x + (-x).exp().ln_1p()
+    } else {
+        x.exp().ln_1p()
+    }
 }
 
 /// The library's own goes wrong below 1.
@@ -178,8 +247,8 @@ table! {
     log1p, f32, sweep_32(f64::ln_1p, 1.0), |x| Real::log1p::<I>(x);
     tanh, f32, sweep_32(f64::tanh, 1.4), |x| Real::tanh::<I>(x);
     sigmoid, f32, sweep_32(logistic, 1.5), |x| Real::sigmoid::<I>(x);
-    softrelu, f32, sweep_32(softplus, 1.9), |x| Real::softrelu::<I>(x);
-    erf, f32, sweep_32(libm::erf, 1.6), |x| Real::erf::<I>(x);
+    softrelu, f32, sweep_32(softplus, 1.7), |x| Real::softrelu::<I>(x);
+    erf, f32, sweep_32(libm::erf, 1.7), |x| Real::erf::<I>(x);
     rsqrt, f32, sweep_32(|x| 1.0 / x.sqrt(), 1.5), |x| Real::rsqrt::<I>(x);
     rcbrt, f32, sweep_32(|x| 1.0 / x.cbrt(), 1.5), |x| Real::rcbrt::<I>(x);
     // What it computes in double.
@@ -234,87 +303,4 @@ table! {
     floor_64, f64, sweep_64(f64::floor, 0.0, 60), |x| Real::floor::<I>(x);
     ceil_64, f64, sweep_64(f64::ceil, 0.0, 60), |x| Real::ceil::<I>(x);
     round_64, f64, sweep_64(f64::round, 0.0, 60), |x| Real::round::<I>(x);
-}
-
-type B = Baseline;
-
-/// `==`, but nan is itself and the zeros differ.
-fn same(a: f32, b: f32) -> bool {
-    a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan())
-}
-
-#[test]
-fn powers_follow_ieee() {
-    let (inf, nan) = (f32::INFINITY, f32::NAN);
-    let cases = [0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 2.0, -2.0, 3.0, -3.0, 1e-40, 3e38, -3e38, 16_777_217.0, inf, -inf, nan];
-    for x in cases {
-        for y in cases {
-            // The double power is right to 29 more bits, so one rounding leaves no room.
-            let want = f64::from(x).powf(f64::from(y)) as f32;
-            let got = Real::powf::<B>(x, y);
-            assert!(same(got, want), "{x}^{y}: {got}, not {want}");
-        }
-    }
-}
-
-#[test]
-fn angles_cover_the_plane() {
-    let cases = [0.0, -0.0, 1.0, -1.0, 1e-45, -1e-45, 3e38, f32::INFINITY, f32::NEG_INFINITY, f32::NAN];
-    for y in cases {
-        for x in cases {
-            let want = f64::from(y).atan2(f64::from(x)) as f32;
-            let got = Real::atan2::<B>(y, x);
-            assert!(same(got, want), "atan2({y}, {x}): {got}, not {want}");
-        }
-    }
-}
-
-#[test]
-fn remainders_take_the_divisors_sign() {
-    let inf = f32::INFINITY;
-    let cases =
-        [(-7.0, 3.0, 2.0), (7.0, -3.0, -2.0), (5.5, -3.0, -0.5), (4.0, 0.0, 0.0), (5.0, inf, 5.0), (-5.0, inf, inf)];
-    for (a, b, want) in cases {
-        assert_eq!(Real::rem_floor::<B>(a, b), want, "{a} % {b}");
-    }
-    assert!(Real::rem_floor::<B>(inf, 3.0f32).is_nan());
-}
-
-#[test]
-fn signs_zeros_and_nans() {
-    let nan = f32::NAN;
-    assert!(same(Real::sign(nan), 0.0) && same(Real::sign(-0.0f32), 0.0) && Real::sign(-3.0f32) == -1.0);
-    assert!(Real::max(nan, 1.0).is_nan() && Real::max(1.0, nan).is_nan() && Real::min(nan, 1.0).is_nan());
-    assert!(same(Real::max(0.0, -0.0f32), -0.0) && same(Real::min(-0.0, 0.0f32), 0.0));
-    let halves: Vec<f32> = [0.5, 1.5, 2.5, -0.5, -1.5].iter().map(|&x| Real::rint_half_down::<B>(x)).collect();
-    assert_eq!(halves, [0.0, 1.0, 2.0, -1.0, -2.0]);
-    assert!(near(&[1.0f64, -5.0, f64::NAN]) && !near(&[1.0f64, 1e9]));
-    assert_eq!(Real::exp::<B>(-100f32), 3.783506e-44);
-}
-
-#[test]
-fn gamma_and_its_kin() {
-    let close = |got: f64, want: f64| assert!((got - want).abs() <= 4e-15 * want.abs(), "{got}, not {want}");
-    assert!(Real::gamma::<B>(-1f32).is_nan() && Real::gamma::<B>(0f32) == f32::INFINITY);
-    close(Real::gamma::<B>(5.5f64), 52.34277778455352);
-    close(Real::lgamma::<B>(-2.5f64), -0.05624371649767405);
-    close(Real::digamma::<B>(1f64), -0.5772156649015329);
-    close(Real::digamma::<B>(-2.3f64), 3.3173231575618227);
-    close(Real::polygamma::<B>(1, 1f64), 1.6449340668482264);
-    close(Real::polygamma::<B>(1, -2.3f64), 14.725912160961292);
-    close(Real::polygamma::<B>(2, 0.25f64), -129.32773993753693);
-    close(Real::polygamma::<B>(3, -0.7f64), 768.1313523268526);
-    assert!(Real::digamma::<B>(-3f64).is_nan() && Real::polygamma::<B>(2, 0f64).is_nan());
-}
-
-#[test]
-fn erfinv_undoes_erf() {
-    assert!(Real::erfinv::<B>(2f32).is_nan() && Real::erfinv::<B>(-1f32) == f32::NEG_INFINITY);
-    for i in -560..=560 {
-        let x = f64::from(i) / 100.0;
-        let back = Real::erfinv::<B>(libm::erf(x));
-        // An ulp of erf(x) is worth this much of x.
-        let slack = 2e-16 * (x * x).exp() + 1e-15 * x.abs();
-        assert!((back - x).abs() <= slack, "{x}: {back}");
-    }
 }

@@ -230,8 +230,8 @@ fn poisson_large(e: &mut Mt19937, lam: f32) -> f32 {
         }
         let count = sample.floor();
         let height = (count * ln_lam - ln_gamma(count + 1.0) - g).exp();
-        // Rounded to `f32` only here: seen once in two million draws.
-        let ratio = (0.9 * f64::from(1.0 + y * y) * f64::from(height)) as f32;
+        // In double up to here: `rare_roundings` fails otherwise.
+        let ratio = (0.9 * (1.0 + f64::from(y * y)) * f64::from(height)) as f32;
         // An infinite or nan mean makes the ratio nan; stop then.
         if e.unit_f32() <= ratio || ratio.is_nan() {
             return count;

@@ -1,0 +1,58 @@
+"""Methods of ``NDArray`` that are plain combinations of operators."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .._core import NDArray, operator
+
+
+def install(cls: type[NDArray]) -> None:
+    """Attaches the methods below to the class."""
+    for name, function in list(globals().items()):
+        if callable(function) and getattr(function, "__module__", None) == __name__ and name != "install":
+            if not name.startswith("_"):
+                setattr(cls, name, function)
+
+
+def as_nd_ndarray(self: NDArray) -> NDArray:
+    """Itself."""
+    return self
+
+
+def tostype(self: NDArray, stype: str) -> NDArray:
+    """Itself: storage is always dense."""
+    if stype != "default":
+        from ..base import MXNetError
+
+        raise MXNetError(f"tostype: got '{stype}', expected 'default': sparse storage is not part of this package")
+    return self
+
+
+def split_v2(self: NDArray, indices_or_sections: Any, axis: int = 0, squeeze_axis: bool = False) -> Any:
+    """Parts of the array along an axis."""
+    from .helpers import split_v2 as split
+
+    return split(self, indices_or_sections, axis, squeeze_axis)
+
+
+def broadcast_like(self: NDArray, other: NDArray) -> NDArray:
+    """The array repeated to another's shape."""
+    return operator("broadcast_like")(self, other)
+
+
+def slice_assign(self: NDArray, rhs: NDArray, begin: Any, end: Any, step: Any = ()) -> NDArray:
+    """Writes an array into the elements that ``begin``, ``end``, ``step`` pick."""
+    self[_slices(begin, end, step)] = rhs
+    return self
+
+
+def slice_assign_scalar(self: NDArray, scalar: float, begin: Any, end: Any, step: Any = ()) -> NDArray:
+    """Writes a number into the elements that ``begin``, ``end``, ``step`` pick."""
+    self[_slices(begin, end, step)] = scalar
+    return self
+
+
+def _slices(begin: Any, end: Any, step: Any) -> tuple[slice, ...]:
+    steps = tuple(step) or (None,) * len(begin)
+    return tuple(slice(b, e, s) for b, e, s in zip(begin, end, steps, strict=True))

@@ -1,0 +1,200 @@
+//! Python data as arrays and arrays as NumPy data. NumPy is imported when first needed, never by `import oxgrad`.
+
+use crate::base::{Buffer, DType, Device, Element, Error, Result, Shape};
+use crate::python::args::dtype as parse_dtype;
+use crate::python::context;
+use crate::python::interop::Bytes;
+use crate::python::ndarray::PyNDArray;
+use crate::tensor::Tensor;
+use crate::with_dtype;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBool, PyFloat, PyInt, PyList, PyString, PyTuple};
+
+const NOT_AN_ARRAY: &str = "array: source_array must be array like object: a number, a regular nest of lists, or an array";
+
+/// Numbers read from nested lists: floats, with the integers kept apart as long as all are integers.
+#[derive(Default)]
+struct Numbers {
+    floats: Vec<f64>,
+    ints: Vec<i64>,
+    all_int: bool,
+}
+
+impl Numbers {
+    fn push(&mut self, v: f64, i: Option<i64>) {
+        self.floats.push(v);
+        match i {
+            Some(i) if self.all_int => self.ints.push(i),
+            _ => self.all_int = false,
+        }
+    }
+}
+
+/// Reads a regular nest of lists and tuples of Python numbers. `None` where NumPy should read it instead.
+fn nested(value: &Bound<'_, PyAny>, depth: usize, shape: &mut Shape, out: &mut Numbers) -> Option<()> {
+    if let Ok(v) = value.cast_exact::<PyFloat>() {
+        out.push(v.value(), None);
+        return (depth == shape.len()).then_some(());
+    }
+    if let Ok(v) = value.cast_exact::<PyInt>() {
+        let v = v.extract::<i64>().ok()?;
+        out.push(v as f64, Some(v));
+        return (depth == shape.len()).then_some(());
+    }
+    if let Ok(v) = value.cast_exact::<PyBool>() {
+        out.push(v.is_true() as i64 as f64, Some(v.is_true() as i64));
+        return (depth == shape.len()).then_some(());
+    }
+    let mut each = |len: usize, items: &mut dyn Iterator<Item = Bound<'_, PyAny>>, out: &mut Numbers| {
+        if depth == shape.len() {
+            // The first element of each level sets the shape; a number met before makes the nest ragged.
+            if !out.floats.is_empty() || depth > 32 {
+                return None;
+            }
+            shape.push(len);
+        } else if shape[depth] != len {
+            return None;
+        }
+        for item in items {
+            nested(&item, depth + 1, shape, out)?;
+        }
+        Some(())
+    };
+    if let Ok(list) = value.cast::<PyList>() {
+        return each(list.len(), &mut list.iter(), out);
+    }
+    if let Ok(tuple) = value.cast::<PyTuple>() {
+        return each(tuple.len(), &mut tuple.iter(), out);
+    }
+    None
+}
+
+/// An array of any Python data. Lists and arrays become float32 unless a dtype is given, as in MXNet.
+pub fn tensor(value: &Bound<'_, PyAny>, dtype: Option<DType>, device: Device) -> PyResult<Tensor> {
+    if let Ok(array) = value.cast::<PyNDArray>() {
+        let tensor = array.get().inner.tensor()?;
+        return Ok(tensor.cast(dtype.unwrap_or(tensor.dtype()))?.on_device(device)?);
+    }
+    let want = dtype.unwrap_or(DType::F32);
+    let mut shape = Shape::new();
+    let mut numbers = Numbers { all_int: true, ..Numbers::default() };
+    let direct = nested(value, 0, &mut shape, &mut numbers);
+    if direct.is_some() && shape.iter().product::<usize>() == numbers.floats.len() {
+        return Ok(from_numbers(&shape, &numbers, want, device)?);
+    }
+    if let Some(tensor) = from_memory(value, want, device)? {
+        return Ok(tensor);
+    }
+    // What is left (ranges, lists of NumPy scalars, objects with __array__) is NumPy's to read.
+    let py = value.py();
+    if value.is_instance_of::<PyString>() {
+        return Err(Error::typ(NOT_AN_ARRAY).into());
+    }
+    let numpy = py.import("numpy")?;
+    let source = numpy.call_method1("array", (value,)).map_err(|_| PyErr::from(Error::typ(NOT_AN_ARRAY)))?;
+    let source = if source.getattr("dtype")?.getattr("kind")?.extract::<String>()? == "O" {
+        // MXNet reads None as nan.
+        source.call_method1("astype", ("float32",)).map_err(|_| PyErr::from(Error::typ(NOT_AN_ARRAY)))?
+    } else {
+        source
+    };
+    from_memory(&source, want, device)?.ok_or_else(|| Error::typ(NOT_AN_ARRAY).into())
+}
+
+fn from_numbers(shape: &[usize], numbers: &Numbers, dtype: DType, device: Device) -> Result<Tensor> {
+    let n = numbers.floats.len();
+    let mut buffer = Buffer::new(n * dtype.size())?;
+    with_dtype!(dtype, T => {
+        let out = buffer.slice_mut::<T>(0, n);
+        if numbers.all_int && !T::FLOAT {
+            out.iter_mut().zip(&numbers.ints).for_each(|(o, &v)| *o = T::from_i64(v));
+        } else {
+            out.iter_mut().zip(&numbers.floats).for_each(|(o, &v)| *o = T::from_f64(v));
+        }
+    });
+    Ok(Tensor::from_buffer(shape.into(), dtype, device, buffer))
+}
+
+/// An array from an object with the buffer protocol: copied and converted.
+fn from_memory(value: &Bound<'_, PyAny>, dtype: DType, device: Device) -> PyResult<Option<Tensor>> {
+    let Some(bytes) = Bytes::read(value)? else {
+        return Ok(None);
+    };
+    let Some(tensor) = bytes.tensor(dtype)? else {
+        return Ok(None);
+    };
+    Ok(Some(tensor.on_device(device)?))
+}
+
+/// NumPy's scalar class of a dtype: what `x.dtype` gives.
+pub fn numpy_class<'py>(py: Python<'py>, dtype: DType) -> PyResult<Bound<'py, PyAny>> {
+    static CLASSES: PyOnceLock<Vec<Py<PyAny>>> = PyOnceLock::new();
+    let classes = CLASSES.get_or_try_init(py, || {
+        let numpy = py.import("numpy")?;
+        DType::ALL
+            .iter()
+            .map(|d| Ok(numpy.getattr(if *d == DType::Bool { "bool_" } else { d.name() })?.unbind()))
+            .collect::<PyResult<Vec<_>>>()
+    })?;
+    Ok(classes[dtype as usize].bind(py).clone())
+}
+
+/// A fresh NumPy array with a copy of the elements.
+pub fn asnumpy<'py>(py: Python<'py>, tensor: &Tensor) -> PyResult<Bound<'py, PyAny>> {
+    static EMPTY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    if tensor.is_deferred() {
+        py.detach(|| tensor.force())?;
+    }
+    let dense = tensor.dense()?;
+    let array = EMPTY
+        .import(py, "numpy", "empty")?
+        .call1((PyTuple::new(py, tensor.shape())?, numpy_class(py, tensor.dtype())?))?;
+    with_dtype!(tensor.dtype(), T => Bytes::fill::<T>(&array, dense.slice::<T>()))?;
+    Ok(array)
+}
+
+/// The array's dtype from a Python argument, `None` meaning the default.
+pub fn optional_dtype(value: Option<&Bound<'_, PyAny>>) -> PyResult<Option<DType>> {
+    match value {
+        Some(v) if !v.is_none() => Ok(Some(parse_dtype(v)?)),
+        _ => Ok(None),
+    }
+}
+
+/// A new array from a number, a nest of lists, or another array.
+#[pyfunction]
+#[pyo3(signature = (source_array, ctx=None, dtype=None))]
+fn array<'py>(
+    py: Python<'py>,
+    source_array: &Bound<'py, PyAny>,
+    ctx: Option<&Bound<'py, PyAny>>,
+    dtype: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyNDArray>> {
+    let dtype = optional_dtype(dtype)?;
+    let device = match ctx {
+        Some(ctx) if !ctx.is_none() => Some(context::parse(ctx)?),
+        _ => None,
+    };
+    if let Ok(source) = source_array.cast::<PyNDArray>() {
+        // A copy of an array stays on the tape.
+        let handle = &source.get().inner;
+        let device = device.unwrap_or(handle.device());
+        let out = crate::base::error::catch(|| {
+            let var = handle.var()?;
+            let dtype = dtype.unwrap_or(var.dtype());
+            let var = if var.dtype() == dtype { var.unary(&crate::ops::unary::IDENTITY) } else { var.cast(dtype) };
+            Ok::<_, Error>(crate::graph::Var { tensor: var.tensor.on_device(device)?, edge: var.edge })
+        })??;
+        return PyNDArray::wrap(py, out);
+    }
+    let device = match device {
+        Some(device) => device,
+        None => context::current(py)?,
+    };
+    PyNDArray::wrap(py, crate::graph::Var::new(tensor(source_array, dtype, device)?))
+}
+
+pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_function(wrap_pyfunction!(array, m)?)
+}

@@ -1,0 +1,465 @@
+//! `x[key]` and `x[key] = value`: Python keys resolved to strided picks or rows by number.
+
+use crate::autograd::NDArray;
+use crate::base::error::catch;
+use crate::base::{DType, Error, Layout, Result, Shape};
+use crate::graph::Var;
+use crate::graph::params::Ints;
+use crate::ops::getitem::{PickParams, index_var, picked};
+use crate::python::convert;
+use crate::python::ndarray::{PyNDArray, number};
+use crate::tensor::{Scalar, Tensor};
+use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyEllipsis, PyFloat, PyList, PyRange, PySlice, PyString, PyTuple};
+use smallvec::{SmallVec, smallvec};
+
+/// One entry of a key after `...` has been spread.
+enum Item {
+    /// A whole number: the axis goes.
+    At(i64),
+    Slice { start: i64, step: i64, count: i64 },
+    /// `None`: a new axis of length one.
+    New,
+    /// Whole numbers of any shape along one axis.
+    Many { shape: Shape, index: Vec<i64> },
+}
+
+/// A key resolved against a shape.
+struct Key {
+    items: Vec<Item>,
+    advanced: bool,
+}
+
+fn bad_key(key: &Bound<'_, PyAny>) -> PyErr {
+    PyValueError::new_err(format!(
+        "NDArray does not support slicing with key {} of type {}: use ints, slices, None, Ellipsis, or arrays of ints or bools",
+        key.repr().map_or_else(|_| "?".into(), |r| r.to_string()),
+        key.get_type()
+    ))
+}
+
+/// A whole number used as an index: Python's or NumPy's, not an array.
+fn whole(key: &Bound<'_, PyAny>) -> Option<i64> {
+    if key.cast::<PyNDArray>().is_ok() || key.is_instance_of::<PyFloat>() {
+        return None;
+    }
+    match number(key)? {
+        Scalar::Int(i) => Some(i),
+        Scalar::Float(_) => None,
+    }
+}
+
+fn is_list(key: &Bound<'_, PyAny>) -> bool {
+    key.is_instance_of::<PyList>() || key.is_instance_of::<PyRange>()
+}
+
+/// The array behind an advanced key, and whether it is a mask.
+fn array_key(key: &Bound<'_, PyAny>) -> PyResult<Option<(Tensor, bool)>> {
+    if let Ok(array) = key.cast::<PyNDArray>() {
+        let tensor = array.get().inner.tensor()?;
+        let mask = tensor.dtype() == DType::Bool || array.get().inner.is_mask();
+        return Ok(Some((tensor, mask)));
+    }
+    let listed = is_list(key) || key.is_instance_of::<PyTuple>();
+    let class = key.get_type();
+    if !listed && !(class.name()?.to_str()? == "ndarray" && class.module()?.to_str()? == "numpy") {
+        return Ok(None);
+    }
+    let is_bool = if listed { all_bool(key)? } else { key.getattr("dtype")?.getattr("kind")?.extract::<String>()? == "b" };
+    let tensor = convert::tensor(key, Some(if is_bool { DType::Bool } else { DType::F64 }), crate::base::Device::CPU)
+        .map_err(|_| bad_key(key))?;
+    Ok(Some((tensor, is_bool)))
+}
+
+/// Whether a nest of lists holds bools only (and at least one).
+fn all_bool(key: &Bound<'_, PyAny>) -> PyResult<bool> {
+    if key.is_instance_of::<PyBool>() {
+        return Ok(true);
+    }
+    if key.is_instance_of::<PyList>() || key.is_instance_of::<PyTuple>() {
+        let mut some = false;
+        for item in key.try_iter()? {
+            if !all_bool(&item?)? {
+                return Ok(false);
+            }
+            some = true;
+        }
+        return Ok(some);
+    }
+    Ok(false)
+}
+
+fn resolve(shape: &[usize], key: &Bound<'_, PyAny>) -> PyResult<Key> {
+    let entries: SmallVec<[Bound<'_, PyAny>; 4]> = match key.cast::<PyTuple>() {
+        Ok(tuple) => tuple.iter().collect(),
+        Err(_) => smallvec![key.clone()],
+    };
+    // How many axes the entries use up, to know what `...` stands for. A mask uses as many as it has.
+    let mut arrays: Vec<Option<(Tensor, bool)>> = Vec::with_capacity(entries.len());
+    let (mut used, mut dots) = (0usize, 0usize);
+    for entry in &entries {
+        let mut array = None;
+        if entry.is_instance_of::<PyEllipsis>() {
+            dots += 1;
+        } else if entry.is_none() {
+        } else if entry.is_instance_of::<PySlice>() || whole(entry).is_some() {
+            used += 1;
+        } else {
+            if entry.is_instance_of::<PyString>() {
+                return Err(bad_key(entry));
+            }
+            array = Some(array_key(entry)?.ok_or_else(|| bad_key(entry))?);
+            used += array.as_ref().map_or(1, |(t, mask)| if *mask { t.ndim() } else { 1 });
+        }
+        arrays.push(array);
+    }
+    if dots > 1 {
+        return Err(PyIndexError::new_err("Cannot use more than one ellipsis (...) for indexing"));
+    }
+    if used > shape.len() {
+        let message = format!("too many indices for array: array is {}-dimensional, but {used} were indexed", shape.len());
+        return Err(PyIndexError::new_err(message));
+    }
+    let full = |dim: usize| Item::Slice { start: 0, step: 1, count: dim as i64 };
+    let (mut items, mut axis, mut advanced) = (Vec::with_capacity(shape.len() + 2), 0usize, false);
+    for (entry, array) in entries.iter().zip(arrays) {
+        if entry.is_instance_of::<PyEllipsis>() {
+            for _ in 0..shape.len() - used {
+                items.push(full(shape[axis]));
+                axis += 1;
+            }
+        } else if entry.is_none() {
+            items.push(Item::New);
+        } else if let Some((tensor, mask)) = array {
+            advanced = true;
+            if mask {
+                mask_items(&tensor, &shape[axis..], &mut items)?;
+                axis += tensor.ndim();
+            } else {
+                items.push(many(&tensor, shape[axis], axis)?);
+                axis += 1;
+            }
+        } else if let Ok(slice) = entry.cast::<PySlice>() {
+            items.push(slice_item(slice, shape[axis])?);
+            axis += 1;
+        } else if let Some(i) = whole(entry) {
+            let dim = shape[axis] as i64;
+            if i < -dim || i >= dim {
+                return Err(PyIndexError::new_err(format!("index {i} is out of bounds for axis {axis} with size {dim}")));
+            }
+            items.push(Item::At(if i < 0 { i + dim } else { i }));
+            axis += 1;
+        }
+    }
+    items.extend(shape[axis..].iter().map(|&d| full(d)));
+    Ok(Key { items, advanced })
+}
+
+fn slice_item(slice: &Bound<'_, PySlice>, dim: usize) -> PyResult<Item> {
+    for part in ["start", "stop", "step"] {
+        // An NDArray has __index__, but a float one as a bound is a mistake.
+        if slice.getattr(part)?.cast::<PyNDArray>().is_ok() {
+            return Err(PyTypeError::new_err("slice bounds must be ints, got an NDArray: use asscalar()"));
+        }
+    }
+    let found = slice.indices(dim as isize)?;
+    Ok(Item::Slice { start: found.start as i64, step: found.step as i64, count: found.slicelength as i64 })
+}
+
+/// Whole numbers along an axis, checked, negative ones counted from the end.
+fn many(tensor: &Tensor, dim: usize, axis: usize) -> PyResult<Item> {
+    let mut index: Vec<i64> = tensor.to_vec::<i64>()?;
+    for i in &mut index {
+        if *i < -(dim as i64) || *i >= dim as i64 {
+            return Err(PyIndexError::new_err(format!("index {i} is out of bounds for axis {axis} with size {dim}")));
+        }
+        if *i < 0 {
+            *i += dim as i64;
+        }
+    }
+    Ok(Item::Many { shape: tensor.shape().into(), index })
+}
+
+/// A mask as the numbers of its true elements, one list to each of its axes.
+fn mask_items(mask: &Tensor, shape: &[usize], items: &mut Vec<Item>) -> PyResult<()> {
+    let dims: Shape = mask.shape().into();
+    if dims.as_slice() != &shape[..dims.len()] {
+        let message = format!(
+            "boolean index did not match indexed array: the mask has shape {}, the array {}",
+            crate::base::layout::show(&dims),
+            crate::base::layout::show(shape)
+        );
+        return Err(PyIndexError::new_err(message));
+    }
+    let truth = mask.cast(DType::Bool)?.to_vec::<crate::base::dtype::Bool>()?;
+    let mut lists: Vec<Vec<i64>> = vec![Vec::new(); dims.len()];
+    for (flat, _) in truth.iter().enumerate().filter(|(_, t)| t.0 != 0) {
+        let mut rest = flat;
+        for axis in (0..dims.len()).rev() {
+            lists[axis].push((rest % dims[axis]) as i64);
+            rest /= dims[axis];
+        }
+    }
+    items.extend(lists.into_iter().map(|index| Item::Many { shape: smallvec![index.len()], index }));
+    Ok(())
+}
+
+/// A key without arrays as a strided pick; the shape follows MXNet: what would be `()` is `(1,)`.
+fn pick(shape: &[usize], items: &[Item]) -> PickParams {
+    let mut p = PickParams { start: Ints::new(), step: Ints::new(), count: Ints::new(), shape: Ints::new() };
+    for item in items {
+        let (start, step, count) = match item {
+            Item::New => {
+                p.shape.push(1);
+                continue;
+            }
+            Item::At(i) => (*i, 1, 1),
+            Item::Slice { start, step, count } => {
+                p.shape.push(*count);
+                (*start, *step, *count)
+            }
+            Item::Many { .. } => (0, 1, shape[p.start.len()] as i64),
+        };
+        p.start.push(start);
+        p.step.push(step);
+        p.count.push(count);
+    }
+    if p.shape.is_empty() || items.iter().all(|i| matches!(i, Item::At(_) | Item::New)) {
+        p.shape = smallvec![1];
+    }
+    p
+}
+
+/// A key with arrays: the numbers of rows of an array whose indexed axes were brought to the front.
+struct Rows {
+    /// The basic part, with indexed axes whole.
+    basic: PickParams,
+    /// After the basic part: indexed axes first, the others behind.
+    order: Vec<usize>,
+    /// Row numbers, and the shape they broadcast to.
+    index: Vec<i64>,
+    shape: Shape,
+    /// Lengths of the other axes.
+    rest: Shape,
+    /// Where the index shape goes among the other axes.
+    place: usize,
+}
+
+fn rows(shape: &[usize], items: &[Item]) -> Result<Rows> {
+    // Whole numbers beside arrays index like arrays; NumPy's rule then places the result.
+    let mut basic = PickParams { start: Ints::new(), step: Ints::new(), count: Ints::new(), shape: Ints::new() };
+    let (mut indexed, mut others) = (Vec::new(), Vec::new());
+    let mut lists: Vec<(Shape, Vec<i64>)> = Vec::new();
+    let (mut first_run, mut last_was_array, mut runs) = (0usize, false, 0usize);
+    for item in items {
+        let axis = basic.shape.len();
+        let mut array = |shape: Shape, index: Vec<i64>| {
+            lists.push((shape, index));
+            indexed.push(axis);
+            if !last_was_array {
+                runs += 1;
+                if runs == 1 {
+                    first_run = others.len();
+                }
+            }
+            last_was_array = true;
+        };
+        match item {
+            Item::New => {
+                others.push(axis);
+                basic.shape.push(1);
+                last_was_array = false;
+                continue;
+            }
+            Item::At(i) => array(smallvec![], vec![*i]),
+            Item::Many { shape, index } => array(shape.clone(), index.clone()),
+            Item::Slice { .. } => {
+                others.push(axis);
+                last_was_array = false;
+            }
+        }
+        let (start, step, count) = match item {
+            Item::Slice { start, step, count } => (*start, *step, *count),
+            _ => (0, 1, shape[basic.start.len()] as i64),
+        };
+        basic.start.push(start);
+        basic.step.push(step);
+        basic.count.push(count);
+        basic.shape.push(count);
+    }
+    let mut joined: Shape = smallvec![];
+    for (dims, _) in &lists {
+        joined = crate::base::layout::broadcast(&joined, dims).ok_or_else(|| {
+            Error::value(format_args!(
+                "shape mismatch: indexing arrays with shapes {} and {}: shape1={} is not broadcastable to shape2={}",
+                crate::base::layout::show(&joined),
+                crate::base::layout::show(dims),
+                crate::base::layout::show(&joined),
+                crate::base::layout::show(dims)
+            ))
+        })?;
+    }
+    let n: usize = joined.iter().product();
+    let mut index = vec![0i64; n];
+    for ((dims, list), &axis) in lists.iter().zip(&indexed) {
+        let strides = Layout::contiguous(dims).broadcast_to(&joined);
+        let size = basic.shape[axis];
+        let mut flat = 0;
+        let place = |at: usize, i: i64, total: &mut Vec<i64>| total[at] = total[at] * size + i;
+        crate::cpu::moves::for_each_row(&strides, |_, start, step, len| {
+            for k in 0..len {
+                place(flat, list[(start as isize + k as isize * step) as usize], &mut index);
+                flat += 1;
+            }
+        });
+    }
+    let rest: Shape = others.iter().map(|&a| basic.shape[a] as usize).collect();
+    let place = if runs == 1 { first_run } else { 0 };
+    let order = indexed.iter().chain(&others).copied().collect();
+    Ok(Rows { basic, order, index, shape: joined, rest, place })
+}
+
+impl Rows {
+    /// The shape of `x[key]`, `(1,)` where it would be `()`.
+    fn result_shape(&self) -> Shape {
+        let mut out: Shape = self.rest[..self.place].into();
+        out.extend(self.shape.iter().copied());
+        out.extend(self.rest[self.place..].iter().copied());
+        if out.is_empty() { smallvec![1] } else { out }
+    }
+    /// Axes that take `index.shape + rest` to the result's order.
+    fn placement(&self) -> Vec<usize> {
+        let k = self.shape.len();
+        (k..k + self.place).chain(0..k).chain(k + self.place..k + self.rest.len()).collect()
+    }
+    fn row_count(&self) -> usize {
+        let n = self.order.len() - self.rest.len();
+        self.order[..n].iter().map(|&a| self.basic.shape[a] as usize).product()
+    }
+}
+
+pub fn get<'py>(py: Python<'py>, array: &NDArray, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyNDArray>> {
+    let var = array.var()?;
+    let key = resolve(var.shape(), key)?;
+    if !key.advanced {
+        let p = pick(var.shape(), &key.items);
+        // A contiguous run is a view of the cell: writes through it are seen.
+        let layout = picked(&Layout::contiguous(var.shape()), &p);
+        let (offset, run) = (layout.offset, layout.is_contiguous());
+        let shape: Shape = p.shape.iter().map(|&d| d as usize).collect();
+        let out = catch(|| var.pick_view(p))?;
+        return match run {
+            true => PyNDArray::handle(py, array.view(offset, shape, out)),
+            false => PyNDArray::wrap(py, out),
+        };
+    }
+    let rows = rows(var.shape(), &key.items)?;
+    let out = catch(|| -> Result<Var> {
+        let all = var.pick_view(PickParams {
+            start: rows.basic.start.clone(),
+            step: rows.basic.step.clone(),
+            count: rows.basic.count.clone(),
+            shape: rows.basic.shape.clone(),
+        });
+        let mut flat: Shape = smallvec![rows.row_count()];
+        flat.extend(rows.rest.iter().copied());
+        let table = all.transpose(&rows.order).reshape(&flat);
+        let taken = table.take_rows(&index_var(&rows.shape, &rows.index)?);
+        let placed = rows.placement();
+        let out = if placed.iter().enumerate().all(|(i, &a)| i == a) { taken } else { taken.transpose(&placed) };
+        Ok(out.reshape(&rows.result_shape()))
+    })??;
+    PyNDArray::wrap(py, out)
+}
+
+/// The value of an assignment as an array or number.
+fn value_var(value: &Bound<'_, PyAny>, dtype: DType) -> PyResult<Var> {
+    if let Ok(array) = value.cast::<PyNDArray>() {
+        return Ok(array.get().inner.var()?);
+    }
+    if let Some(scalar) = number(value) {
+        return Ok(Var::new(Tensor::Scalar(scalar)));
+    }
+    if value.is_none() {
+        return Ok(Var::scalar(f64::NAN));
+    }
+    convert::tensor(value, Some(dtype), crate::base::Device::CPU)
+        .map(Var::new)
+        .map_err(|_| PyTypeError::new_err(format!("NDArray does not support assignment with type {}", value.get_type())))
+}
+
+/// The value with the leading axes of length one that it has too many taken off, checked to broadcast to `shape`.
+fn fit(value: Var, shape: &[usize]) -> PyResult<Var> {
+    if matches!(value.tensor, Tensor::Scalar(_)) {
+        return Ok(value);
+    }
+    let mut dims: Shape = value.shape().into();
+    while dims.len() > shape.len() && dims.first() == Some(&1) {
+        dims.remove(0);
+    }
+    let fits = crate::base::layout::broadcast(&dims, shape).is_some_and(|s| s.as_slice() == shape);
+    if !fits {
+        let message = format!(
+            "operands could not be broadcast together: cannot assign an array of shape {} to a selection of shape {}",
+            crate::base::layout::show(value.shape()),
+            crate::base::layout::show(shape)
+        );
+        return Err(PyValueError::new_err(message));
+    }
+    Ok(if dims.as_slice() == value.shape() { value } else { catch(|| value.reshape(&dims))? })
+}
+
+pub fn set(array: &NDArray, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+    let shape = array.shape();
+    let dtype = array.dtype();
+    let resolved = resolve(&shape, key)?;
+    let value = value_var(value, dtype)?;
+    if !resolved.advanced {
+        let p = pick(&shape, &resolved.items);
+        let target: Shape = p.shape.iter().map(|&d| d as usize).collect();
+        let layout = picked(&Layout::contiguous(&shape), &p);
+        let value = fit(value, &target)?;
+        if layout.shape == shape && layout.is_contiguous() && target == shape {
+            return Ok(array.assign("setitem", value)?);
+        }
+        let part = layout.reshape(&target).ok_or_else(|| Error::value("setitem: the selection has no layout"))?;
+        return Ok(array.write_part("setitem", &part, &value)?);
+    }
+    let rows = rows(&shape, &resolved.items)?;
+    let value = fit(value, &rows.result_shape())?;
+    Ok(set_rows(array, &shape, &rows, value)?)
+}
+
+/// Writes rows by number: the offset of every element is worked out by picking from an array of offsets.
+fn set_rows(array: &NDArray, shape: &[usize], rows: &Rows, value: Var) -> Result<()> {
+    let dtype = array.dtype();
+    let n: usize = shape.iter().product();
+    let offsets = catch(|| -> Result<Vec<i64>> {
+        let all: Vec<i64> = (0..n as i64).collect();
+        let numbers = index_var(shape, &all)?.pick_view(PickParams {
+            start: rows.basic.start.clone(),
+            step: rows.basic.step.clone(),
+            count: rows.basic.count.clone(),
+            shape: rows.basic.shape.clone(),
+        });
+        let mut flat: Shape = smallvec![rows.row_count()];
+        flat.extend(rows.rest.iter().copied());
+        let taken = numbers.transpose(&rows.order).reshape(&flat).take_rows(&index_var(&rows.shape, &rows.index)?);
+        taken.transpose(&rows.placement()).reshape(&rows.result_shape()).to_vec::<i64>()
+    })??;
+    let target = rows.result_shape();
+    let value = match value.tensor {
+        Tensor::Scalar(s) => Var::new(Tensor::full(&target, dtype, crate::base::Device::CPU, s)?),
+        Tensor::Array(_) => Var { tensor: catch(|| value.cast(dtype).broadcast_to(&target))?.tensor, edge: value.edge },
+    };
+    array.check_part("setitem", &value)?;
+    let dense = value.tensor.dense()?;
+    array.modify(|buffer, offset| {
+        crate::with_dtype!(dtype, T => {
+            let out = buffer.slice_mut::<T>(offset, n);
+            dense.slice::<T>().iter().zip(&offsets).for_each(|(&v, &at)| out[at as usize] = v);
+        });
+        Ok(())
+    })
+}

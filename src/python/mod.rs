@@ -1,0 +1,27 @@
+//! The only room that knows Python: the `_core` module, its callables made from op records, and conversions.
+
+mod args;
+mod autograd;
+mod callable;
+mod context;
+mod convert;
+mod error;
+mod index;
+mod interop;
+mod ndarray;
+mod system;
+
+use pyo3::prelude::*;
+
+/// The compiled half of `oxgrad`.
+#[pymodule(gil_used = false)]
+fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    m.add("MXNetError", m.py().get_type::<error::MXNetError>())?;
+    m.add_class::<ndarray::PyNDArray>()?;
+    callable::register(m)?;
+    autograd::register(m)?;
+    convert::register(m)?;
+    interop::register(m)?;
+    system::register(m)
+}

@@ -1,0 +1,24 @@
+"""The examples run, and reach what they promise."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+
+
+@pytest.mark.skipif(importlib.util.find_spec("sklearn") is None, reason="scikit-learn is not installed")
+def test_mlp_digits(tmp_path):
+    command = [sys.executable, str(EXAMPLES / "mlp_digits.py"), "--out", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    trained, stored = (float(a) for a in re.findall(r"test accuracy ([\d.]+)%", done.stdout))
+    assert trained >= 96
+    assert stored == trained
+    assert (tmp_path / "mlp_digits.params").stat().st_size > 4 * 17_226
+    if importlib.util.find_spec("matplotlib"):
+        assert (tmp_path / "mlp_digits.png").read_bytes().startswith(b"\x89PNG")
