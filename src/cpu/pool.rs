@@ -80,6 +80,21 @@ pub fn split(n: usize, grain: usize, f: impl Fn(usize, usize) + Sync) {
     install(|| rayon::scope(|s| (0..threads()).for_each(|_| s.spawn(|_| work()))));
 }
 
+/// Fills a slice in pieces: `f(first, piece)` gets the index of a piece's first element. Large slices take all threads.
+pub fn fill<T: Send>(out: &mut [T], f: impl Fn(usize, &mut [T]) + Sync) {
+    if out.len() < 2 * GRAIN || threads() == 1 {
+        return f(0, out);
+    }
+    let piece = out.len().div_ceil(4 * threads()).next_multiple_of(GRAIN / 16);
+    each(out.chunks_mut(piece).enumerate().collect(), |(i, part)| f(i * piece, part));
+}
+
+/// Runs `f` on each item, on all threads.
+pub fn each<J: Send>(items: Vec<J>, f: impl Fn(J) + Sync) {
+    use rayon::prelude::*;
+    install(|| items.into_par_iter().for_each(&f));
+}
+
 static LOOPS: AtomicU64 = AtomicU64::new(0);
 static WRITTEN: AtomicU64 = AtomicU64::new(0);
 
