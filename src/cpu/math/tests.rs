@@ -246,8 +246,8 @@ table! {
     log, f32, sweep_32(f64::ln, 0.9), |x| Real::log::<I>(x);
     log1p, f32, sweep_32(f64::ln_1p, 1.0), |x| Real::log1p::<I>(x);
     tanh, f32, sweep_32(f64::tanh, 1.4), |x| Real::tanh::<I>(x);
-    sigmoid, f32, sweep_32(logistic, 1.5), |x| Real::sigmoid::<I>(x);
-    softrelu, f32, sweep_32(softplus, 1.7), |x| Real::softrelu::<I>(x);
+    sigmoid, f32, sweep_32(logistic, 1.6), |x| Real::sigmoid::<I>(x);
+    softrelu, f32, sweep_32(softplus, 1.9), |x| Real::softrelu::<I>(x);
     erf, f32, sweep_32(libm::erf, 1.7), |x| Real::erf::<I>(x);
     rsqrt, f32, sweep_32(|x| 1.0 / x.sqrt(), 1.5), |x| Real::rsqrt::<I>(x);
     rcbrt, f32, sweep_32(|x| 1.0 / x.cbrt(), 1.5), |x| Real::rcbrt::<I>(x);
