@@ -22,7 +22,8 @@ const LOCAL_MAX: usize = 64 << 10;
 const LOCAL_KEEP: usize = 64;
 const CLASSES: usize = 4 * 64;
 
-#[repr(align(64))]
+// 16 is what the allocator gives anyway; more would take its slow path.
+#[repr(align(16))]
 struct Inline(UnsafeCell<[u8; INLINE]>);
 
 enum Owner {
@@ -79,7 +80,7 @@ impl Buffer {
     #[inline]
     pub fn slice<T: Element>(&self, offset: usize, len: usize) -> &[T] {
         self.check::<T>(offset, len);
-        // SAFETY: the range lies inside the block, which is aligned to 64 (foreign memory: checked), and all element
+        // SAFETY: the range lies inside the block, which is aligned (foreign memory: checked), and all element
         // types are plain data.
         unsafe { std::slice::from_raw_parts(self.ptr().cast::<T>().add(offset), len) }
     }
