@@ -50,3 +50,41 @@ pub fn put_rows<T: Element>(data: &[T], index: &[i64], row: usize, out: &mut [T]
         out[i as usize * row..][..row].copy_from_slice(data);
     }
 }
+
+/// For each place of the outer and inner axes, the position along the middle one (`n` long) of the element that beats
+/// all others; the first of equal ones, and a nan beats everything.
+pub fn arg_best<T: Element>(data: &[T], n: usize, inner: usize, better: fn(T, T) -> bool, out: &mut [T]) {
+    let is_nan = |v: T| v.partial_cmp(&v).is_none();
+    for (o, out) in out.chunks_exact_mut(inner.max(1)).enumerate() {
+        let block = &data[o * n * inner..][..n * inner];
+        for (i, out) in out.iter_mut().enumerate() {
+            let (mut best, mut at) = (block[i], 0usize);
+            for k in 1..n {
+                let v = block[k * inner + i];
+                if !is_nan(best) && (better(v, best) || is_nan(v)) {
+                    (best, at) = (v, k);
+                }
+            }
+            *out = T::from_i64(at as i64);
+        }
+    }
+}
+
+/// Sums up to each element along the middle axis (`n` long).
+pub fn running_sum<T: Element>(data: &[T], n: usize, inner: usize, out: &mut [T]) {
+    for (data, out) in data.chunks_exact((n * inner).max(1)).zip(out.chunks_exact_mut((n * inner).max(1))) {
+        for i in 0..inner {
+            let (mut float, mut int) = (0.0, 0i64);
+            for k in 0..n {
+                let v = data[k * inner + i];
+                out[k * inner + i] = if T::FLOAT {
+                    float += v.to_f64();
+                    T::from_f64(float)
+                } else {
+                    int = int.wrapping_add(v.to_i64());
+                    T::from_i64(int)
+                };
+            }
+        }
+    }
+}

@@ -52,3 +52,17 @@ pub fn for_each_row(layout: &Layout, mut f: impl FnMut(usize, usize, isize, usiz
         }
     }
 }
+
+/// Rows put together from parts: row `i` of `out` is row `i` of each part, one behind the other.
+pub fn interleave<T: Element>(parts: &[&[T]], widths: &[usize], total: usize, out: &mut [T]) {
+    if total == 0 {
+        return;
+    }
+    for (row, out) in out.chunks_exact_mut(total).enumerate() {
+        let mut at = 0;
+        for (part, &width) in parts.iter().zip(widths) {
+            out[at..at + width].copy_from_slice(&part[row * width..][..width]);
+            at += width;
+        }
+    }
+}

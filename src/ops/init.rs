@@ -5,12 +5,11 @@
 
 use crate::base::device::DeviceType;
 use crate::base::error::OrThrow;
-use crate::base::layout::show;
 use crate::base::{DType, Device, Element, Error, Result, Shape};
 use crate::cpu::pool;
 use crate::graph::op::axis_index;
 use crate::graph::params::{Ints, Param};
-use crate::graph::{Args, Check, Grad, Kind, Meta, Op, Var};
+use crate::graph::{Check, Grad, Kind, Meta, Op, Var};
 use crate::ops::Ops;
 use crate::tensor::kernel::Output;
 use crate::tensor::{Scalar, Tensor};

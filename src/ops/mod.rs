@@ -8,6 +8,7 @@ pub mod expr;
 pub mod getitem;
 pub mod index;
 pub mod init;
+pub mod join;
 pub mod nn;
 pub mod optim;
 pub mod random;
@@ -30,6 +31,7 @@ pub fn all() -> impl Iterator<Item = &'static Op> {
         binary::OPS,
         reduce::OPS,
         shape::OPS,
+        join::OPS,
         getitem::OPS,
         index::OPS,
         sort::OPS,

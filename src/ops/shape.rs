@@ -3,11 +3,13 @@
 use crate::base::{Error, Layout, Result, Shape};
 use crate::graph::op::axis_index;
 use crate::graph::params::Ints;
-use crate::graph::{Check, Kind, Op};
+use crate::graph::{Check, Grad, Kind, Op};
 use crate::ops::Ops;
 use crate::ops::expr::shape_of;
 use crate::tensor::Tensor;
+use crate::base::error::OrThrow;
 use crate::{ensure, rule};
+use smallvec::smallvec;
 
 const DATA: &[&str] = &["data"];
 const ANY: std::result::Result<(f64, f64), &str> = Ok((-2.0, 2.0));
@@ -175,4 +177,256 @@ pub fn resolve_reshape(name: &str, from: &[usize], codes: &[i64], reverse: bool)
     Ok(out.into_iter().map(|d| d as usize).collect())
 }
 
-pub static OPS: Ops = &[&VIEW_AS, &EXPAND, &TRANSPOSE];
+crate::params! {
+    pub struct ReshapeParams {
+        shape: Option<Ints>, K::Ints, D::None, "The new shape, or codes: 0 keeps an axis, -1 is inferred, -2 keeps the rest, -3 joins two, -4 splits one.";
+        reverse: bool, K::Bool, D::Bool(false), "Whether codes are read from the right.";
+        target_shape: Option<Ints>, K::Ints, D::None, "Older name of `shape`; one 0 is inferred.";
+        keep_highest: bool, K::Bool, D::Bool(false), "With `target_shape`: the first axis stays.";
+    }
+}
+pub static RESHAPE: Op = Op {
+    name: "reshape",
+    aliases: &["Reshape"],
+    doc: "The same elements in C order under another shape.",
+    inputs: DATA,
+    params: ReshapeParams::SPEC,
+    method: false,
+    writes: &[],
+    kind: Kind::View(|t, args| {
+        let p = ReshapeParams::read(args);
+        let codes = match (p.shape, p.target_shape) {
+            (Some(shape), _) => shape,
+            (None, Some(mut target)) => {
+                if p.keep_highest && !target.is_empty() {
+                    target[0] = t.shape().first().copied().unwrap_or(1) as i64;
+                }
+                target.into_iter().map(|d| if d == 0 { -1 } else { d }).collect()
+            }
+            (None, None) => return Err(Error::op("reshape: Required parameter shape is not presented")),
+        };
+        t.reshaped(&resolve_reshape("reshape", t.shape(), &codes, p.reverse)?)
+    }),
+    grad: rule!(Linear |c, g| [g.reshape(c.shape(0))]),
+    check: Check {
+        range: ANY,
+        like: "lambda data, shape, reverse=False: data.reshape(mx.nd.array(data).reshape(shape, reverse=reverse).shape)",
+        calls: &[(&[&[2, 3, 4]], "shape=(4, 0, 2)"), (&[&[2, 3, 4]], "shape=(-3, -1)"), (&[&[2, 3, 4]], "shape=(-4, 1, 2, -2)"), (&[&[10, 5, 4]], "shape=(-1, 0), reverse=True")],
+    },
+};
+
+crate::params! {
+    pub struct ReshapeLikeParams {
+        lhs_begin: Option<i64>, K::Int, D::None, "First axis of `lhs` to replace.";
+        lhs_end: Option<i64>, K::Int, D::None, "End of the axes of `lhs` to replace.";
+        rhs_begin: Option<i64>, K::Int, D::None, "First axis of `rhs` to take.";
+        rhs_end: Option<i64>, K::Int, D::None, "End of the axes of `rhs` to take.";
+    }
+}
+pub static RESHAPE_LIKE: Op = Op {
+    name: "reshape_like",
+    aliases: &[],
+    doc: "The elements of `lhs` under the shape of `rhs`, or with a range of its axes replaced by one of `rhs`.",
+    inputs: &["lhs", "rhs"],
+    params: ReshapeLikeParams::SPEC,
+    method: true,
+    writes: &[],
+    kind: Kind::Compose(|v, args| {
+        let p = ReshapeLikeParams::read(args);
+        let bound = |at: Option<i64>, n: usize, default: usize| match at {
+            None => default,
+            Some(at) => (if at < 0 { at + n as i64 } else { at }).clamp(0, n as i64) as usize,
+        };
+        let (l, r) = (v[0].shape(), v[1].shape());
+        let (lb, le) = (bound(p.lhs_begin, l.len(), 0), bound(p.lhs_end, l.len(), l.len()));
+        let (rb, re) = (bound(p.rhs_begin, r.len(), 0), bound(p.rhs_end, r.len(), r.len()));
+        let shape: Shape = l[..lb.min(le)].iter().chain(&r[rb.min(re)..re]).chain(&l[le..]).copied().collect();
+        smallvec![v[0].reshape(&shape)]
+    }),
+    grad: Grad::Composed,
+    check: Check { range: ANY, like: "lambda lhs, rhs: lhs.reshape(rhs.shape)", calls: &[(&[&[2, 3], &[3, 2]], "")] },
+};
+
+crate::params! {
+    pub struct AxisParams { axis: i64, K::Int, D::Required, "Where the new axis goes."; }
+}
+pub static EXPAND_DIMS: Op = Op {
+    name: "expand_dims",
+    aliases: &[],
+    doc: "A new axis of length one.",
+    inputs: DATA,
+    params: AxisParams::SPEC,
+    method: true,
+    writes: &[],
+    kind: Kind::View(|t, args| {
+        let axis = axis_index("expand_dims", AxisParams::read(args).axis, t.ndim() + 1)?;
+        let mut shape: Shape = t.shape().into();
+        shape.insert(axis, 1);
+        t.reshaped(&shape)
+    }),
+    grad: rule!(Linear |c, g| [g.reshape(c.shape(0))]),
+    check: Check { range: ANY, like: "lambda data, axis: np.expand_dims(data, axis)", calls: &[(&[&[2, 3]], "axis=0"), (&[&[2, 3]], "axis=-1")] },
+};
+
+crate::params! {
+    pub struct SqueezeParams { axis: Option<Ints>, K::Ints, D::None, "Axis or axes of length one to drop; all of them where absent."; }
+}
+pub static SQUEEZE: Op = Op {
+    name: "squeeze",
+    aliases: &[],
+    doc: "Drops axes of length one; one axis always stays.",
+    inputs: DATA,
+    params: SqueezeParams::SPEC,
+    method: true,
+    writes: &[],
+    kind: Kind::View(|t, args| {
+        let mut drop: Vec<bool> = t.shape().iter().map(|&d| d == 1).collect();
+        if let Some(axes) = SqueezeParams::read(args).axis {
+            drop.fill(false);
+            for axis in axes {
+                let axis = axis_index("squeeze", axis, t.ndim())?;
+                ensure!(t.shape()[axis] == 1, "squeeze: axis {axis} has length {}, expected 1", t.shape()[axis]);
+                ensure!(!drop[axis], "squeeze: axis {axis} is given twice");
+                drop[axis] = true;
+            }
+        }
+        let mut shape: Shape = t.shape().iter().zip(&drop).filter(|(_, d)| !**d).map(|(&d, _)| d).collect();
+        if shape.is_empty() {
+            shape.push(1);
+        }
+        t.reshaped(&shape)
+    }),
+    grad: rule!(Linear |c, g| [g.reshape(c.shape(0))]),
+    check: Check { range: ANY, like: "lambda data, axis=None: np.squeeze(data, axis)", calls: &[(&[&[2, 1, 3, 1]], ""), (&[&[2, 1, 3]], "axis=1")] },
+};
+
+pub static FLATTEN: Op = Op {
+    name: "flatten",
+    aliases: &["Flatten"],
+    doc: "Two axes: the first, and all others as one.",
+    inputs: DATA,
+    params: &[],
+    method: true,
+    writes: &[],
+    kind: Kind::View(|t, _| {
+        let first = t.shape().first().copied().unwrap_or(1);
+        let rest: usize = t.shape().iter().skip(1).product();
+        t.reshaped(&[first, rest])
+    }),
+    grad: rule!(Linear |c, g| [g.reshape(c.shape(0))]),
+    check: Check { range: ANY, like: "lambda data: data.reshape(len(data), -1)", calls: &[(&[&[2, 3, 4]], ""), (&[&[3]], "")] },
+};
+
+crate::params! {
+    pub struct SwapParams {
+        dim1: i64, K::Int, D::Int(0), "One axis.";
+        dim2: i64, K::Int, D::Int(0), "The other axis.";
+    }
+}
+pub static SWAPAXES: Op = Op {
+    name: "swapaxes",
+    aliases: &["SwapAxis"],
+    doc: "Two axes exchanged.",
+    inputs: DATA,
+    params: SwapParams::SPEC,
+    method: true,
+    writes: &[],
+    kind: Kind::View(|t, args| {
+        let p = SwapParams::read(args);
+        let (a, b) = (axis_index("swapaxes", p.dim1, t.ndim())?, axis_index("swapaxes", p.dim2, t.ndim())?);
+        let mut axes: Vec<usize> = (0..t.ndim()).collect();
+        axes.swap(a, b);
+        t.with_layout(t.layout()?.permute(&axes))
+    }),
+    grad: rule!(Linear |c, g| [g.with(&SWAPAXES, c.args.clone())]),
+    check: Check { range: ANY, like: "lambda data, dim1, dim2: np.swapaxes(data, dim1, dim2)", calls: &[(&[&[2, 3, 4]], "dim1=0, dim2=2"), (&[&[2, 3]], "dim1=-1, dim2=0")] },
+};
+
+pub static BROADCAST_TO: Op = Op {
+    name: "broadcast_to",
+    aliases: &[],
+    doc: "Axes of length one repeated to a shape; 0 in the shape keeps an axis.",
+    inputs: DATA,
+    params: ShapeParams::SPEC,
+    method: false,
+    writes: &[],
+    kind: Kind::View(|t, args| {
+        let p = ShapeParams::read(args);
+        ensure!(p.shape.len() == t.ndim(), "broadcast_to: shape, got {} axes, expected {}", p.shape.len(), t.ndim());
+        let shape: Shape = p.shape.iter().zip(t.shape()).map(|(&d, &have)| if d == 0 { have } else { d.max(0) as usize }).collect();
+        expand(t, &shape)
+    }),
+    grad: rule!(Linear |c, g| [g.sum_to(c.shape(0))]),
+    check: Check { range: ANY, like: "lambda data, shape: np.broadcast_to(data, tuple(s or d for s, d in zip(shape, data.shape)))", calls: &[(&[&[2, 1]], "shape=(0, 3)"), (&[&[1, 1]], "shape=(2, 3)")] },
+};
+
+crate::params! {
+    pub struct BroadcastAxisParams {
+        axis: Ints, K::Ints, D::Ints(&[]), "Axis or axes of length one to repeat.";
+        size: Ints, K::Ints, D::Ints(&[]), "How often, for each axis.";
+    }
+}
+pub static BROADCAST_AXIS: Op = Op {
+    name: "broadcast_axis",
+    aliases: &["broadcast_axes"],
+    doc: "Axes of length one repeated.",
+    inputs: DATA,
+    params: BroadcastAxisParams::SPEC,
+    method: true,
+    writes: &[],
+    kind: Kind::View(|t, args| {
+        let p = BroadcastAxisParams::read(args);
+        ensure!(p.axis.len() == p.size.len(), "broadcast_axis: got {} axes and {} sizes", p.axis.len(), p.size.len());
+        let mut shape: Shape = t.shape().into();
+        for (&axis, &size) in p.axis.iter().zip(&p.size) {
+            ensure!(axis >= 0, "broadcast_axis: axis, got {axis}, expected 0 or more");
+            let axis = axis_index("broadcast_axis", axis, t.ndim())?;
+            ensure!(shape[axis] == 1 && size >= 0, "broadcast_axis: axis {axis} has length {}, expected 1", shape[axis]);
+            shape[axis] = size as usize;
+        }
+        expand(t, &shape)
+    }),
+    grad: rule!(Linear |c, g| [g.sum_to(c.shape(0))]),
+    check: Check { range: ANY, like: "lambda data, axis, size: np.repeat(data, size, axis)", calls: &[(&[&[2, 1]], "axis=1, size=3")] },
+};
+
+crate::params! {
+    pub struct BroadcastLikeParams {
+        lhs_axes: Option<Ints>, K::Ints, D::None, "Axes of `lhs` to repeat; all where absent.";
+        rhs_axes: Option<Ints>, K::Ints, D::None, "Axes of `rhs` whose lengths are taken.";
+    }
+}
+pub static BROADCAST_LIKE: Op = Op {
+    name: "broadcast_like",
+    aliases: &[],
+    doc: "`lhs` repeated to the shape of `rhs`.",
+    inputs: &["lhs", "rhs"],
+    params: BroadcastLikeParams::SPEC,
+    method: false,
+    writes: &[],
+    kind: Kind::Compose(|v, args| {
+        let p = BroadcastLikeParams::read(args);
+        let shape = (|| -> Result<Shape> {
+            let (Some(la), Some(ra)) = (&p.lhs_axes, &p.rhs_axes) else {
+                ensure!(v[0].ndim() == v[1].ndim(), "broadcast_like: got {} and {} axes, expected as many", v[0].ndim(), v[1].ndim());
+                return Ok(v[1].shape().into());
+            };
+            ensure!(la.len() == ra.len() && !la.is_empty(), "broadcast_like: lhs_axes and rhs_axes must be as many");
+            let mut shape: Shape = v[0].shape().into();
+            for (&l, &r) in la.iter().zip(ra) {
+                let (l, r) = (axis_index("broadcast_like", l, v[0].ndim())?, axis_index("broadcast_like", r, v[1].ndim())?);
+                shape[l] = v[1].shape()[r];
+            }
+            Ok(shape)
+        })()
+        .or_throw();
+        smallvec![v[0].broadcast_to(&shape)]
+    }),
+    grad: Grad::Composed,
+    check: Check { range: ANY, like: "lambda lhs, rhs: np.broadcast_to(lhs, rhs.shape)", calls: &[(&[&[2, 1], &[2, 3]], "")] },
+};
+
+pub static OPS: Ops = &[
+    &VIEW_AS, &EXPAND, &TRANSPOSE, &RESHAPE, &RESHAPE_LIKE, &EXPAND_DIMS, &SQUEEZE, &FLATTEN, &SWAPAXES, &BROADCAST_TO,
+    &BROADCAST_AXIS, &BROADCAST_LIKE,
+];

@@ -1,0 +1,50 @@
+"""``python -m oxgrad``: one page about this installation."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import time
+
+
+def page() -> str:
+    """The page as text."""
+    start = time.perf_counter()
+    import oxgrad
+    from oxgrad import _core
+
+    loaded = (time.perf_counter() - start) * 1e3
+    stats = _core.stats()
+    mib = 1 << 20
+    lines = [
+        f"oxgrad {oxgrad.__version__}",
+        f"  Python     {platform.python_version()} on {platform.platform()}",
+        f"  import     {loaded:.1f} ms, NumPy {'loaded' if 'numpy' in sys.modules else 'not loaded'}",
+        f"  CPU        {_cpu_name()}, {stats['simd']}",
+        f"  threads    {stats['threads']} (OXGRAD_NUM_THREADS={os.environ.get('OXGRAD_NUM_THREADS', 'not set')})",
+        f"  memory     {stats['live_bytes'] / mib:.1f} MiB in arrays, {stats['kept_bytes'] / mib:.1f} MiB kept for reuse,"
+        f" at most {stats['pool_cap'] / mib:.0f} MiB (OXGRAD_POOL_MB)",
+        f"  operators  {len(_core.records())} records, {len(_core.operators)} names",
+        f"  GPU        {_gpu()}",
+    ]
+    return "\n".join(lines)
+
+
+def _cpu_name() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as info:
+            for line in info:
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _gpu() -> str:
+    return "none: this version computes on the CPU only"
+
+
+if __name__ == "__main__":
+    print(page())
