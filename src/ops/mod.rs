@@ -2,6 +2,7 @@
 //!
 //! `unary` · `binary` (arithmetic, comparison, logic) · `reduce` · `shape` · `index` · `dot` · `nn` · `optim` · `sort` · `init` · `random`.
 
+pub mod activation;
 pub mod binary;
 pub mod dot;
 pub mod expr;
@@ -12,6 +13,7 @@ pub mod optim;
 pub mod random;
 pub mod reduce;
 pub mod shape;
+pub mod softmax;
 pub mod sort;
 pub mod unary;
 
@@ -33,6 +35,8 @@ pub fn all() -> impl Iterator<Item = &'static Op> {
         sort::OPS,
         dot::OPS,
         nn::OPS,
+        activation::OPS,
+        softmax::OPS,
         optim::OPS,
         init::OPS,
         random::OPS,
