@@ -8,7 +8,9 @@ pub mod dot;
 pub mod expr;
 pub mod index;
 pub mod init;
+pub mod loss;
 pub mod nn;
+pub mod norm;
 pub mod optim;
 pub mod random;
 pub mod reduce;
@@ -37,6 +39,8 @@ pub fn all() -> impl Iterator<Item = &'static Op> {
         nn::OPS,
         activation::OPS,
         softmax::OPS,
+        norm::OPS,
+        loss::OPS,
         optim::OPS,
         init::OPS,
         random::OPS,
