@@ -2,6 +2,7 @@
 //!
 //! `unary` · `binary` (arithmetic, comparison, logic) · `reduce` · `shape` · `index` · `dot` · `nn` · `optim` · `sort` · `init` · `random`.
 
+pub mod activation;
 pub mod binary;
 pub mod dot;
 pub mod expr;
@@ -9,11 +10,14 @@ pub mod getitem;
 pub mod index;
 pub mod init;
 pub mod join;
+pub mod loss;
 pub mod nn;
+pub mod norm;
 pub mod optim;
 pub mod random;
 pub mod reduce;
 pub mod shape;
+pub mod softmax;
 pub mod sort;
 pub mod unary;
 
@@ -37,6 +41,10 @@ pub fn all() -> impl Iterator<Item = &'static Op> {
         sort::OPS,
         dot::OPS,
         nn::OPS,
+        activation::OPS,
+        softmax::OPS,
+        norm::OPS,
+        loss::OPS,
         optim::OPS,
         init::OPS,
         random::OPS,
