@@ -26,7 +26,10 @@ impl Matrix<'_> {
         }
         for offset in offsets {
             let end = (offset as isize + high + 1) as usize * size_of::<T>();
-            assert!(offset as isize + low >= 0 && end <= self.buffer.bytes(), "dot: an operand reaches past its buffer");
+            assert!(
+                offset as isize + low >= 0 && end <= self.buffer.bytes(),
+                "dot: an operand reaches past its buffer"
+            );
         }
     }
     fn at<T>(&self, offset: usize) -> Mat<T> {
@@ -97,7 +100,9 @@ pub fn batch<T: Product>(
         return;
     }
     if k == 0 {
-        return if !accumulate { out.fill(T::default()) };
+        return if !accumulate {
+            out.fill(T::default())
+        };
     }
     a.check::<T>(m, k, offsets.iter().map(|o| o.0));
     b.check::<T>(k, n, offsets.iter().map(|o| o.1));

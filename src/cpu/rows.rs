@@ -382,7 +382,11 @@ pub fn layer_norm<T: Row>(
             let (y, mean, std) = *shared.get();
             // SAFETY: each row writes its own elements, inside the slices checked above.
             let (y, mean, std) = unsafe {
-                (std::slice::from_raw_parts_mut(y.wrapping_add(r * n), n), &mut *mean.wrapping_add(r), &mut *std.wrapping_add(r))
+                (
+                    std::slice::from_raw_parts_mut(y.wrapping_add(r * n), n),
+                    &mut *mean.wrapping_add(r),
+                    &mut *std.wrapping_add(r),
+                )
             };
             norm_row(level, &x[r * n..(r + 1) * n], affine.map(|a| a.0), affine.map(|a| a.1), eps, y, mean, std);
         }
@@ -390,15 +394,7 @@ pub fn layer_norm<T: Row>(
 }
 
 /// The gradient of [`layer_norm`] with respect to `x`.
-pub fn layer_norm_grad<T: Row>(
-    x: &[T],
-    g: &[T],
-    gamma: Option<&[T]>,
-    n: usize,
-    mean: &[T],
-    std: &[T],
-    out: &mut [T],
-) {
+pub fn layer_norm_grad<T: Row>(x: &[T], g: &[T], gamma: Option<&[T]>, n: usize, mean: &[T], std: &[T], out: &mut [T]) {
     let rows = mean.len();
     let whole = x.len() == rows * n && g.len() == rows * n && std.len() == rows;
     assert!(whole && gamma.is_none_or(|g| g.len() == n), "layer norm: rows of one length");

@@ -42,8 +42,16 @@ pub trait UserRule: Send + Sync {
 
 pub enum Body {
     Leaf(Arc<dyn Sink>),
-    Op { op: &'static Op, args: Args, inputs: SmallVec<[Input; 2]>, outputs: SmallVec<[Tensor; 1]> },
-    User { rule: Arc<dyn UserRule>, inputs: SmallVec<[Input; 2]> },
+    Op {
+        op: &'static Op,
+        args: Args,
+        inputs: SmallVec<[Input; 2]>,
+        outputs: SmallVec<[Tensor; 1]>,
+    },
+    User {
+        rule: Arc<dyn UserRule>,
+        inputs: SmallVec<[Input; 2]>,
+    },
     /// A backward pass went through without `retain_graph`.
     Released,
 }

@@ -85,20 +85,39 @@ macro_rules! sloped {
     };
 }
 
-sloped!(LEAKY, "_leaky", "The elements, multiplied by `slope` where they are not above zero.",
-    Native, num_tiles!(|x, [s]| if x > T::of(0.0) { x } else { x.mul(s) }), "select({0} * {p0}, {0}, {0} > 0)",
-    rule!(FromInputs |c, g| [{
-        let s = SlopeParams::read(c.args).slope;
-        g * (positive(c.input(0)) * (1.0 - s) + s)
-    }]), "lambda data, slope=0.25: np.where(data > 0, data, slope * data)");
-sloped!(ELU, "_elu", "The elements; `slope * (exp(data) - 1)` where they are not above zero.",
-    Float, float_tiles!(|x, [s]| if x > T::of(0.0) { x } else { s * x.expm1::<I>() }),
+sloped!(
+    LEAKY,
+    "_leaky",
+    "The elements, multiplied by `slope` where they are not above zero.",
+    Native,
+    num_tiles!(|x, [s]| if x > T::of(0.0) { x } else { x.mul(s) }),
+    "select({0} * {p0}, {0}, {0} > 0)",
+    rule!(
+        FromInputs | c,
+        g | [{
+            let s = SlopeParams::read(c.args).slope;
+            g * (positive(c.input(0)) * (1.0 - s) + s)
+        }]
+    ),
+    "lambda data, slope=0.25: np.where(data > 0, data, slope * data)"
+);
+sloped!(
+    ELU,
+    "_elu",
+    "The elements; `slope * (exp(data) - 1)` where they are not above zero.",
+    Float,
+    float_tiles!(|x, [s]| if x > T::of(0.0) { x } else { s * x.expm1::<I>() }),
     "select({p0} * oxg_expm1({0}), {0}, {0} > 0.0)",
-    rule!(FromInputs |c, g| [{
-        let x = c.input(0);
-        let below = x.binary(&LESSER_EQUAL, &Var::scalar(0.0)) * SlopeParams::read(c.args).slope;
-        g * (positive(x) + below * x.binary(&MINIMUM, &Var::scalar(0.0)).exp())
-    }]), "lambda data, slope=0.25: np.where(data > 0, data, slope * np.expm1(data))");
+    rule!(
+        FromInputs | c,
+        g | [{
+            let x = c.input(0);
+            let below = x.binary(&LESSER_EQUAL, &Var::scalar(0.0)) * SlopeParams::read(c.args).slope;
+            g * (positive(x) + below * x.binary(&MINIMUM, &Var::scalar(0.0)).exp())
+        }]
+    ),
+    "lambda data, slope=0.25: np.where(data > 0, data, slope * np.expm1(data))"
+);
 
 fn positive(x: &Var) -> Var {
     x.binary(&GREATER, &Var::scalar(0.0))
@@ -118,11 +137,14 @@ pub static GELU: Op = Op {
         tile: float_tiles!(|x| T::of(0.5) * x * (T::of(1.0) + (x * T::of(std::f64::consts::FRAC_1_SQRT_2)).erf::<I>())),
         wgsl: "0.5 * {0} * (1.0 + oxg_erf({0} * 0.7071067811865476))",
     }),
-    grad: rule!(FromInputs |c, g| [{
-        let x = c.input(0);
-        let below = ((x * std::f64::consts::FRAC_1_SQRT_2).unary(&u::ERF) + 1.0) * 0.5;
-        g * (below + x * ((x.square() * -0.5).exp() * (1.0 / (2.0 * PI).sqrt())))
-    }]),
+    grad: rule!(
+        FromInputs | c,
+        g | [{
+            let x = c.input(0);
+            let below = ((x * std::f64::consts::FRAC_1_SQRT_2).unary(&u::ERF) + 1.0) * 0.5;
+            g * (below + x * ((x.square() * -0.5).exp() * (1.0 / (2.0 * PI).sqrt())))
+        }]
+    ),
     check: Check {
         range: Ok((-2.0, 2.0)),
         like: "lambda data: data * (1 + np.vectorize(math.erf)(data / math.sqrt(2))) / 2",
@@ -172,7 +194,10 @@ fn leaky_relu(v: &[Var], args: &Args) -> Result<SmallVec<[Var; 1]>> {
     let p = LeakyReluParams::read(args);
     let x = &v[0];
     ensure!(x.dtype().is_float(), "LeakyReLU: dtype, got {}, expected a float dtype", x.dtype());
-    ensure!((v.len() == 2) == (&*p.act_type == "prelu"), "LeakyReLU: gamma, expected with act_type='prelu' and only there");
+    ensure!(
+        (v.len() == 2) == (&*p.act_type == "prelu"),
+        "LeakyReLU: gamma, expected with act_type='prelu' and only there"
+    );
     let sloped = |op: &'static Op, slope: f64| x.with(op, SlopeParams { slope }.args());
     let by = |slopes: &Var| x.unary(&u::RELU) + slopes * x.binary(&MINIMUM, &Var::scalar(0.0));
     Ok(smallvec![match &*p.act_type {

@@ -168,18 +168,21 @@ pub static DOT: Op = Op {
         },
         gpu: None,
     },
-    grad: rule!(FromInputs |c, g| [
-        {
-            let (_, b, g, p) = matrices(c, g);
-            let da = if p.transpose_a { b.dot(&g, p.transpose_b, true) } else { g.dot(&b, false, !p.transpose_b) };
-            da.reshape(c.shape(0))
-        },
-        {
-            let (a, _, g, p) = matrices(c, g);
-            let db = if p.transpose_b { g.dot(&a, true, p.transpose_a) } else { a.dot(&g, !p.transpose_a, false) };
-            db.reshape(c.shape(1))
-        }
-    ]),
+    grad: rule!(
+        FromInputs | c,
+        g | [
+            {
+                let (_, b, g, p) = matrices(c, g);
+                let da = if p.transpose_a { b.dot(&g, p.transpose_b, true) } else { g.dot(&b, false, !p.transpose_b) };
+                da.reshape(c.shape(0))
+            },
+            {
+                let (a, _, g, p) = matrices(c, g);
+                let db = if p.transpose_b { g.dot(&a, true, p.transpose_a) } else { a.dot(&g, !p.transpose_a, false) };
+                db.reshape(c.shape(1))
+            }
+        ]
+    ),
     check: Check {
         range: Ok((-2.0, 2.0)),
         like: "lambda lhs, rhs, transpose_a=False, transpose_b=False: np.atleast_1d(np.tensordot(\
@@ -267,16 +270,19 @@ pub static BATCH_DOT: Op = Op {
         },
         gpu: None,
     },
-    grad: rule!(FromInputs |c, g| [
-        {
-            let (p, b) = (DotParams::read(c.args), c.input(1));
-            if p.transpose_a { b.batch_dot(g, p.transpose_b, true) } else { g.batch_dot(b, false, !p.transpose_b) }
-        },
-        {
-            let (p, a) = (DotParams::read(c.args), c.input(0));
-            if p.transpose_b { g.batch_dot(a, true, p.transpose_a) } else { a.batch_dot(g, !p.transpose_a, false) }
-        }
-    ]),
+    grad: rule!(
+        FromInputs | c,
+        g | [
+            {
+                let (p, b) = (DotParams::read(c.args), c.input(1));
+                if p.transpose_a { b.batch_dot(g, p.transpose_b, true) } else { g.batch_dot(b, false, !p.transpose_b) }
+            },
+            {
+                let (p, a) = (DotParams::read(c.args), c.input(0));
+                if p.transpose_b { g.batch_dot(a, true, p.transpose_a) } else { a.batch_dot(g, !p.transpose_a, false) }
+            }
+        ]
+    ),
     check: Check {
         range: Ok((-2.0, 2.0)),
         like: "lambda lhs, rhs, transpose_a=False, transpose_b=False: np.matmul(\

@@ -38,7 +38,11 @@ pub static LOSS_HEAD: Op = Op {
         let out_grad = HeadParams::read(c.args).out_grad;
         [None, None, c.needs(2).then(|| if out_grad { fixed * &g[0] } else { fixed.clone() })].into_iter().collect()
     }),
-    check: Check { range: FIXED, like: "lambda output, gradient, data: output", calls: &[(&[&[2, 3], &[2, 3], &[2, 3]], "")] },
+    check: Check {
+        range: FIXED,
+        like: "lambda output, gradient, data: output",
+        calls: &[(&[&[2, 3], &[2, 3], &[2, 3]], "")],
+    },
 };
 
 /// `output` with `gradient` with respect to `data`, which is computed only where it can be asked for.
@@ -104,7 +108,11 @@ pub static TARGETS: Op = Op {
         gpu: None,
     },
     grad: Grad::Zero,
-    check: Check { range: Err("constant almost everywhere"), like: "lambda label, depth: np.eye(depth)[label.astype(int)]", calls: &[] },
+    check: Check {
+        range: Err("constant almost everywhere"),
+        like: "lambda label, depth: np.eye(depth)[label.astype(int)]",
+        calls: &[],
+    },
 };
 
 fn targets(label: &Var, depth: usize, axis: i64, on: f64, off: f64, dtype: DType) -> Var {
@@ -205,7 +213,8 @@ fn regression(name: &str, v: &[Var], args: &Args, out: fn(&Var) -> Var, gradient
     let x = &v[0];
     float_only(name, x.dtype())?;
     ensure!(
-        v[1].shape() == x.shape() || x.ndim() > 0 && v[1].numel() == x.numel() && v[1].shape().first() == x.shape().first(),
+        v[1].shape() == x.shape()
+            || x.ndim() > 0 && v[1].numel() == x.numel() && v[1].shape().first() == x.shape().first(),
         "{name}: label, got shape {}, expected {}",
         show(v[1].shape()),
         show(x.shape())
@@ -232,15 +241,30 @@ macro_rules! regression {
         };
     };
 }
-regression!(LINEAR_REGRESSION, "LinearRegressionOutput",
+regression!(
+    LINEAR_REGRESSION,
+    "LinearRegressionOutput",
     "The data; the gradient is that of half the squared distance to `label`, whatever comes in.",
-    |x| x.clone(), |d| d, "lambda data, label: data");
-regression!(MAE_REGRESSION, "MAERegressionOutput",
+    |x| x.clone(),
+    |d| d,
+    "lambda data, label: data"
+);
+regression!(
+    MAE_REGRESSION,
+    "MAERegressionOutput",
     "The data; the gradient is that of the absolute distance to `label`, whatever comes in.",
-    |x| x.clone(), |d| d.sign(), "lambda data, label: data");
-regression!(LOGISTIC_REGRESSION, "LogisticRegressionOutput",
+    |x| x.clone(),
+    |d| d.sign(),
+    "lambda data, label: data"
+);
+regression!(
+    LOGISTIC_REGRESSION,
+    "LogisticRegressionOutput",
     "Sigmoid of the data; the gradient is that of the cross entropy with `label`, whatever comes in.",
-    |x| x.sigmoid(), |d| d, "lambda data, label: 1 / (1 + np.exp(-data))");
+    |x| x.sigmoid(),
+    |d| d,
+    "lambda data, label: 1 / (1 + np.exp(-data))"
+);
 
 crate::params! {
     pub struct SvmParams {
@@ -335,6 +359,13 @@ pub static SOFTMAX_CROSS_ENTROPY: Op = Op {
 };
 
 pub static OPS: Ops = &[
-    &LOSS_HEAD, &TARGETS, &SOFTMAX_OUTPUT, &LINEAR_REGRESSION, &MAE_REGRESSION, &LOGISTIC_REGRESSION, &SVM_OUTPUT,
-    &MAKE_LOSS_LAYER, &SOFTMAX_CROSS_ENTROPY,
+    &LOSS_HEAD,
+    &TARGETS,
+    &SOFTMAX_OUTPUT,
+    &LINEAR_REGRESSION,
+    &MAE_REGRESSION,
+    &LOGISTIC_REGRESSION,
+    &SVM_OUTPUT,
+    &MAKE_LOSS_LAYER,
+    &SOFTMAX_CROSS_ENTROPY,
 ];

@@ -30,7 +30,11 @@ crate::params! {
 /// Checks that a layer got its bias, or got none.
 pub fn check_bias(name: &str, inputs: &[Var], no_bias: bool) -> Result<()> {
     let expected = if no_bias { 2 } else { 3 };
-    ensure!(inputs.len() == expected, "{name}: inputs, got {}, expected {expected} with no_bias={no_bias}", inputs.len());
+    ensure!(
+        inputs.len() == expected,
+        "{name}: inputs, got {}, expected {expected} with no_bias={no_bias}",
+        inputs.len()
+    );
     Ok(())
 }
 
@@ -148,7 +152,11 @@ pub static DROPOUT: Op = Op {
     writes: &[],
     kind: Kind::Compose(|v, args| smallvec![dropout(&v[0], args).or_throw()]),
     grad: Grad::Composed,
-    check: Check { range: Err("random"), like: "lambda data, p=0.5: data", calls: &[(&[&[2, 3]], ""), (&[&[3]], "p=0.25")] },
+    check: Check {
+        range: Err("random"),
+        like: "lambda data, p=0.5: data",
+        calls: &[(&[&[2, 3]], ""), (&[&[3]], "p=0.25")],
+    },
 };
 
 pub static OPS: Ops = &[&FULLY_CONNECTED, &DROPOUT];

@@ -4,6 +4,7 @@ use crate::base::error::OrThrow;
 use crate::base::layout::show;
 use crate::base::{DType, Result, Shape};
 use crate::cpu::rows::{self, Row};
+use crate::ensure;
 use crate::graph::op::axis_index;
 use crate::graph::{Args, Check, Grad, GradCtx, Grads, Kind, Meta, Op, Var, apply, apply1};
 use crate::ops::Ops;
@@ -12,7 +13,6 @@ use crate::ops::nn::check_shape;
 use crate::ops::reduce::MEAN;
 use crate::tensor::Tensor;
 use crate::tensor::kernel::Output;
-use crate::ensure;
 use smallvec::{SmallVec, smallvec};
 use std::sync::Arc;
 
@@ -184,7 +184,8 @@ pub static ROW_NORM_GRAD: Op = Op {
         let u = hat(x, mean, std);
         let a = if c.count() > 4 { g * c.input(4) } else { g.clone() };
         let du = -(h * row_mean(&(&a * &u)) + &a * row_mean(&(h * &u))) / std;
-        let back = || apply1(&ROW_NORM_GRAD, &[x.clone(), mean.clone(), std.clone(), h.clone()], &Args::new()).or_throw();
+        let back =
+            || apply1(&ROW_NORM_GRAD, &[x.clone(), mean.clone(), std.clone(), h.clone()], &Args::new()).or_throw();
         let mut out = Grads::new();
         out.push(c.needs(0).then(|| &du / std));
         out.push(c.needs(1).then(|| -(row_sum(&du) / std)));
@@ -373,7 +374,11 @@ pub static L2_NORMALIZATION: Op = Op {
             _ => (1, (1..x.ndim()).collect()),
         };
         let enough = || {
-            ensure!(x.ndim() >= least, "L2Normalization: data, got shape {}, expected {least} axes or more", show(x.shape()));
+            ensure!(
+                x.ndim() >= least,
+                "L2Normalization: data, got shape {}, expected {least} axes or more",
+                show(x.shape())
+            );
             Ok(())
         };
         enough().or_throw();
@@ -504,7 +509,5 @@ pub static BATCH_NORM: Op = Op {
     },
 };
 
-
-pub static OPS: Ops = &[
-    &ROW_NORM, &ROW_NORM_GRAD, &LAYER_NORM, &INSTANCE_NORM, &GROUP_NORM, &L2_NORMALIZATION, &LRN, &BATCH_NORM,
-];
+pub static OPS: Ops =
+    &[&ROW_NORM, &ROW_NORM_GRAD, &LAYER_NORM, &INSTANCE_NORM, &GROUP_NORM, &L2_NORMALIZATION, &LRN, &BATCH_NORM];

@@ -117,28 +117,60 @@ fn nag_mom(w: &Var, g: &Var, mom: &Var, p: &MomentumParams) -> (Var, Var) {
     (w + &mom * p.momentum - step, mom)
 }
 
-update!(SGD_UPDATE, "sgd_update", "Gradient descent: `(1 - lr * wd) * weight - lr * grad`.",
-    ["weight", "grad"], &[], SgdParams, |v, p| [sgd(&v[0], &v[1], p)],
-    "lambda w, g, lr, wd=0: (1 - lr * wd) * w - lr * g", &[&[2, 3], &[2, 3]]);
+update!(
+    SGD_UPDATE,
+    "sgd_update",
+    "Gradient descent: `(1 - lr * wd) * weight - lr * grad`.",
+    ["weight", "grad"],
+    &[],
+    SgdParams,
+    |v, p| [sgd(&v[0], &v[1], p)],
+    "lambda w, g, lr, wd=0: (1 - lr * wd) * w - lr * g",
+    &[&[2, 3], &[2, 3]]
+);
 
-update!(SGD_MOM_UPDATE, "sgd_mom_update",
+update!(
+    SGD_MOM_UPDATE,
+    "sgd_mom_update",
     "Gradient descent with momentum: `mom = momentum * mom - lr * (grad + wd * weight)`, then `weight + mom`.",
-    ["weight", "grad", "mom"], &[2], MomentumParams, |v, p| {
+    ["weight", "grad", "mom"],
+    &[2],
+    MomentumParams,
+    |v, p| {
         let (w, mom) = sgd_mom(&v[0], &v[1], &v[2], p);
         [w, mom]
-    }, "lambda w, g, m, lr, wd=0: w - lr * (g + wd * w)", &[&[2, 3], &[2, 3], &[2, 3]]);
+    },
+    "lambda w, g, m, lr, wd=0: w - lr * (g + wd * w)",
+    &[&[2, 3], &[2, 3], &[2, 3]]
+);
 
-update!(NAG_MOM_UPDATE, "nag_mom_update",
+update!(
+    NAG_MOM_UPDATE,
+    "nag_mom_update",
     "Nesterov's accelerated gradient: `step = lr * (grad + wd * weight)`, `mom = momentum * mom - step`, then \
      `weight + momentum * mom - step`.",
-    ["weight", "grad", "mom"], &[2], MomentumParams, |v, p| {
+    ["weight", "grad", "mom"],
+    &[2],
+    MomentumParams,
+    |v, p| {
         let (w, mom) = nag_mom(&v[0], &v[1], &v[2], p);
         [w, mom]
-    }, "lambda w, g, m, lr, wd=0: w - lr * (g + wd * w)", &[&[2, 3], &[2, 3], &[2, 3]]);
+    },
+    "lambda w, g, m, lr, wd=0: w - lr * (g + wd * w)",
+    &[&[2, 3], &[2, 3], &[2, 3]]
+);
 
-update!(SIGNSGD_UPDATE, "signsgd_update", "`(1 - lr * wd) * weight - lr * sign(grad)`.",
-    ["weight", "grad"], &[], SgdParams, |v, p| [&v[0] * (1.0 - p.lr * p.wd) - v[1].sign() * p.lr],
-    "lambda w, g, lr, wd=0: (1 - lr * wd) * w - lr * np.sign(g)", &[&[2, 3], &[2, 3]]);
+update!(
+    SIGNSGD_UPDATE,
+    "signsgd_update",
+    "`(1 - lr * wd) * weight - lr * sign(grad)`.",
+    ["weight", "grad"],
+    &[],
+    SgdParams,
+    |v, p| [&v[0] * (1.0 - p.lr * p.wd) - v[1].sign() * p.lr],
+    "lambda w, g, lr, wd=0: (1 - lr * wd) * w - lr * np.sign(g)",
+    &[&[2, 3], &[2, 3]]
+);
 
 crate::params! {
     pub struct SignumParams {
@@ -150,13 +182,21 @@ crate::params! {
         wd_lh: f64, K::Float, D::Float(0.0), "Weight decay outside the momentum.";
     }
 }
-update!(SIGNUM_UPDATE, "signum_update",
+update!(
+    SIGNUM_UPDATE,
+    "signum_update",
     "`mom = momentum * mom - (1 - momentum) * (grad + wd * weight)`, then `(1 - lr * wd_lh) * weight + lr * sign(mom)`.",
-    ["weight", "grad", "mom"], &[2], SignumParams, |v, p| {
+    ["weight", "grad", "mom"],
+    &[2],
+    SignumParams,
+    |v, p| {
         let g = scaled(&v[1], p.rescale_grad, p.clip_gradient);
         let mom = &v[2] * p.momentum - &v[0] * ((1.0 - p.momentum) * p.wd) - g * (1.0 - p.momentum);
         [&v[0] * (1.0 - p.lr * p.wd_lh) + mom.sign() * p.lr, mom]
-    }, "lambda w, g, m, lr, wd=0: w - lr * np.sign(g + wd * w)", &[&[2, 3], &[2, 3], &[2, 3]]);
+    },
+    "lambda w, g, m, lr, wd=0: w - lr * np.sign(g + wd * w)",
+    &[&[2, 3], &[2, 3], &[2, 3]]
+);
 
 // ---- adaptive -------------------------------------------------------------------------------------------------------
 
@@ -172,15 +212,22 @@ crate::params! {
         lazy_update: Option<bool>, K::Ignored, D::None, "Ignored: for row-sparse gradients.";
     }
 }
-update!(ADAM_UPDATE, "adam_update",
+update!(
+    ADAM_UPDATE,
+    "adam_update",
     "Adam without bias correction (fold it into `lr`): moving means of the gradient and its square, then \
      `weight - lr * mean / (sqrt(var) + epsilon)`.",
-    ["weight", "grad", "mean", "var"], &[2, 3], AdamParams, |v, p| {
+    ["weight", "grad", "mean", "var"],
+    &[2, 3],
+    AdamParams,
+    |v, p| {
         let g = decayed(&v[1], &v[0], p.rescale_grad, p.wd, p.clip_gradient);
         let (mean, var) = (average(&v[2], &g, p.beta1), average(&v[3], &g.square(), p.beta2));
         [&v[0] - (&mean * p.lr) / (var.sqrt() + p.epsilon), mean, var]
-    }, "lambda w, g, m, v, lr, wd=0: w - lr * (0.9 * m + 0.1 * (g + wd * w)) / (np.sqrt(0.999 * v + 0.001 * (g + wd * w)**2) + 1e-8)",
-    &[&[2, 3], &[2, 3], &[2, 3], &[2, 3]]);
+    },
+    "lambda w, g, m, v, lr, wd=0: w - lr * (0.9 * m + 0.1 * (g + wd * w)) / (np.sqrt(0.999 * v + 0.001 * (g + wd * w)**2) + 1e-8)",
+    &[&[2, 3], &[2, 3], &[2, 3], &[2, 3]]
+);
 
 crate::params! {
     pub struct RmsPropParams {
@@ -193,14 +240,21 @@ crate::params! {
         clip_weights: f64, K::Float, D::Float(-1.0), "Limit of the weight; none where negative.";
     }
 }
-update!(RMSPROP_UPDATE, "rmsprop_update",
+update!(
+    RMSPROP_UPDATE,
+    "rmsprop_update",
     "RMSProp: a moving mean `n` of the squared gradient, then `weight - lr * grad / sqrt(n + epsilon)`.",
-    ["weight", "grad", "n"], &[2], RmsPropParams, |v, p| {
+    ["weight", "grad", "n"],
+    &[2],
+    RmsPropParams,
+    |v, p| {
         let g = decayed(&v[1], &v[0], p.rescale_grad, p.wd, p.clip_gradient);
         let n = average(&v[2], &g.square(), p.gamma1);
         [clip(&v[0] - (g * p.lr) / (&n + p.epsilon).sqrt(), p.clip_weights), n]
-    }, "lambda w, g, n, lr, wd=0: w - lr * (g + wd * w) / np.sqrt(0.95 * n + 0.05 * (g + wd * w)**2 + 1e-8)",
-    &[&[2, 3], &[2, 3], &[2, 3]]);
+    },
+    "lambda w, g, n, lr, wd=0: w - lr * (g + wd * w) / np.sqrt(0.95 * n + 0.05 * (g + wd * w)**2 + 1e-8)",
+    &[&[2, 3], &[2, 3], &[2, 3]]
+);
 
 crate::params! {
     pub struct RmsPropAlexParams {
@@ -214,17 +268,24 @@ crate::params! {
         clip_weights: f64, K::Float, D::Float(-1.0), "Limit of the weight; none where negative.";
     }
 }
-update!(RMSPROPALEX_UPDATE, "rmspropalex_update",
+update!(
+    RMSPROPALEX_UPDATE,
+    "rmspropalex_update",
     "RMSProp as Graves has it: moving means `n` of the squared gradient and `g` of the gradient, a step \
      `delta = gamma2 * delta - lr * grad / sqrt(n - g**2 + epsilon)`, then `weight + delta`.",
-    ["weight", "grad", "n", "g", "delta"], &[2, 3, 4], RmsPropAlexParams, |v, p| {
+    ["weight", "grad", "n", "g", "delta"],
+    &[2, 3, 4],
+    RmsPropAlexParams,
+    |v, p| {
         let g = decayed(&v[1], &v[0], p.rescale_grad, p.wd, p.clip_gradient);
         let (n, mean) = (average(&v[2], &g.square(), p.gamma1), average(&v[3], &g, p.gamma1));
         let delta = &v[4] * p.gamma2 - (g * p.lr) / (&n - mean.square() + p.epsilon).sqrt();
         [clip(&v[0] + &delta, p.clip_weights), n, mean, delta]
-    }, "lambda w, g, n, m, d, lr, wd=0: w + 0.9 * d - lr * (g + wd * w) / np.sqrt(0.95 * n + 0.05 * (g + wd * w)**2 \
+    },
+    "lambda w, g, n, m, d, lr, wd=0: w + 0.9 * d - lr * (g + wd * w) / np.sqrt(0.95 * n + 0.05 * (g + wd * w)**2 \
         - (0.95 * m + 0.05 * (g + wd * w))**2 + 1e-8)",
-    &[&[2, 3], &[2, 3], &[2, 3], &[2, 3], &[2, 3]]);
+    &[&[2, 3], &[2, 3], &[2, 3], &[2, 3], &[2, 3]]
+);
 
 crate::params! {
     pub struct FtrlParams {
@@ -236,19 +297,26 @@ crate::params! {
         clip_gradient: f64, K::Float, D::Float(-1.0), "Limit of the gradient; none where negative.";
     }
 }
-update!(FTRL_UPDATE, "ftrl_update",
+update!(
+    FTRL_UPDATE,
+    "ftrl_update",
     "Follow the regularized leader: `z += grad - (sqrt(n + grad**2) - sqrt(n)) * weight / lr`, `n += grad**2`, then \
      `(sign(z) * lamda1 - z) / ((beta + sqrt(n)) / lr + wd)` where `abs(z) > lamda1`, else zero.",
-    ["weight", "grad", "z", "n"], &[2, 3], FtrlParams, |v, p| {
+    ["weight", "grad", "z", "n"],
+    &[2, 3],
+    FtrlParams,
+    |v, p| {
         let g = scaled(&v[1], p.rescale_grad, p.clip_gradient);
         let n = &v[3] + g.square();
         let z = &v[2] + &g - ((n.sqrt() - v[3].sqrt()) * &v[0]) * (1.0 / p.lr);
         let large = z.abs().binary(&GREATER, &Var::scalar(p.lamda1));
         let w = ((z.sign() * p.lamda1 - &z) / ((n.sqrt() + p.beta) * (1.0 / p.lr) + p.wd)) * large;
         [w, z, n]
-    }, "lambda w, g, z, n, lr, wd=0: (lambda z, n: (np.sign(z) * 0.01 - z) / ((1 + np.sqrt(n)) / lr + wd) * (abs(z) > 0.01))(\
+    },
+    "lambda w, g, z, n, lr, wd=0: (lambda z, n: (np.sign(z) * 0.01 - z) / ((1 + np.sqrt(n)) / lr + wd) * (abs(z) > 0.01))(\
         z + g - (np.sqrt(n + g * g) - np.sqrt(n)) * w / lr, n + g * g)",
-    &[&[2, 3], &[2, 3], &[2, 3], &[2, 3]]);
+    &[&[2, 3], &[2, 3], &[2, 3], &[2, 3]]
+);
 
 crate::params! {
     pub struct FtmlParams {
@@ -301,21 +369,58 @@ fn mixed(v: &[Var], copy: &Var, new: impl Fn(&Var, &Var) -> (Var, Option<Var>)) 
     [Some(w32.cast(v[0].dtype())), state, Some(w32)].into_iter().flatten().collect()
 }
 
-update!(MP_SGD_UPDATE, "mp_sgd_update", "`sgd_update` on a float32 copy of the weight.",
-    ["weight", "grad", "weight32"], &[2], SgdParams, |v, p| mixed(v, &v[2], |w, g| (sgd(w, g, p), None)),
-    "lambda w, g, w32, lr, wd=0: (1 - lr * wd) * w32 - lr * g", &[&[2, 3], &[2, 3], &[2, 3]]);
-update!(MP_SGD_MOM_UPDATE, "mp_sgd_mom_update", "`sgd_mom_update` on a float32 copy of the weight.",
-    ["weight", "grad", "mom", "weight32"], &[2, 3], MomentumParams, |v, p| mixed(v, &v[3], |w, g| {
+update!(
+    MP_SGD_UPDATE,
+    "mp_sgd_update",
+    "`sgd_update` on a float32 copy of the weight.",
+    ["weight", "grad", "weight32"],
+    &[2],
+    SgdParams,
+    |v, p| mixed(v, &v[2], |w, g| (sgd(w, g, p), None)),
+    "lambda w, g, w32, lr, wd=0: (1 - lr * wd) * w32 - lr * g",
+    &[&[2, 3], &[2, 3], &[2, 3]]
+);
+update!(
+    MP_SGD_MOM_UPDATE,
+    "mp_sgd_mom_update",
+    "`sgd_mom_update` on a float32 copy of the weight.",
+    ["weight", "grad", "mom", "weight32"],
+    &[2, 3],
+    MomentumParams,
+    |v, p| mixed(v, &v[3], |w, g| {
         let (w, mom) = sgd_mom(w, g, &v[2], p);
         (w, Some(mom))
-    }), "lambda w, g, m, w32, lr, wd=0: w32 - lr * (g + wd * w32)", &[&[2, 3], &[2, 3], &[2, 3], &[2, 3]]);
-update!(MP_NAG_MOM_UPDATE, "mp_nag_mom_update", "`nag_mom_update` on a float32 copy of the weight.",
-    ["weight", "grad", "mom", "weight32"], &[2, 3], MomentumParams, |v, p| mixed(v, &v[3], |w, g| {
+    }),
+    "lambda w, g, m, w32, lr, wd=0: w32 - lr * (g + wd * w32)",
+    &[&[2, 3], &[2, 3], &[2, 3], &[2, 3]]
+);
+update!(
+    MP_NAG_MOM_UPDATE,
+    "mp_nag_mom_update",
+    "`nag_mom_update` on a float32 copy of the weight.",
+    ["weight", "grad", "mom", "weight32"],
+    &[2, 3],
+    MomentumParams,
+    |v, p| mixed(v, &v[3], |w, g| {
         let (w, mom) = nag_mom(w, g, &v[2], p);
         (w, Some(mom))
-    }), "lambda w, g, m, w32, lr, wd=0: w32 - lr * (g + wd * w32)", &[&[2, 3], &[2, 3], &[2, 3], &[2, 3]]);
+    }),
+    "lambda w, g, m, w32, lr, wd=0: w32 - lr * (g + wd * w32)",
+    &[&[2, 3], &[2, 3], &[2, 3], &[2, 3]]
+);
 
 pub static OPS: Ops = &[
-    &SGD_UPDATE, &SGD_MOM_UPDATE, &NAG_MOM_UPDATE, &SIGNSGD_UPDATE, &SIGNUM_UPDATE, &ADAM_UPDATE, &RMSPROP_UPDATE,
-    &RMSPROPALEX_UPDATE, &FTRL_UPDATE, &FTML_UPDATE, &MP_SGD_UPDATE, &MP_SGD_MOM_UPDATE, &MP_NAG_MOM_UPDATE,
+    &SGD_UPDATE,
+    &SGD_MOM_UPDATE,
+    &NAG_MOM_UPDATE,
+    &SIGNSGD_UPDATE,
+    &SIGNUM_UPDATE,
+    &ADAM_UPDATE,
+    &RMSPROP_UPDATE,
+    &RMSPROPALEX_UPDATE,
+    &FTRL_UPDATE,
+    &FTML_UPDATE,
+    &MP_SGD_UPDATE,
+    &MP_SGD_MOM_UPDATE,
+    &MP_NAG_MOM_UPDATE,
 ];

@@ -48,65 +48,108 @@ macro_rules! reduce {
     };
 }
 
-reduce!(SUM, "sum", &["sum_axis"],
+reduce!(
+    SUM,
+    "sum",
+    &["sum_axis"],
     "Sum over axes. Floats are summed in float64 and rounded once; integers wrap in their own dtype.",
     fold!("sum", 0.0, 0, |acc, x| acc.add(x), |a, b| a.add(b), finish |v, _| v, |v, _| v, wgsl "{0} + {1}"),
-    rule!(Linear |c, g| [expand(c, g).broadcast_to(c.shape(0))]),
-    Ok((-2.0, 2.0)), "lambda data, **kw: reduce(np.sum, data, **kw)");
+    rule!(Linear | c, g | [expand(c, g).broadcast_to(c.shape(0))]),
+    Ok((-2.0, 2.0)),
+    "lambda data, **kw: reduce(np.sum, data, **kw)"
+);
 
-reduce!(MEAN, "mean", &[],
+reduce!(
+    MEAN,
+    "mean",
+    &[],
     "Mean over axes. Integers truncate toward zero and keep their dtype.",
     fold!("mean", 0.0, 0, |acc, x| acc.add(x), |a, b| a.add(b),
         finish |v, n| v / n as f64, |v, n| if n == 0 { 0 } else { v / n as i64 }, wgsl "{0} + {1}"),
-    rule!(Linear |c, g| [(expand(c, g) * (1.0 / folded(c))).broadcast_to(c.shape(0))]),
-    Ok((-2.0, 2.0)), "lambda data, **kw: reduce(np.mean, data, **kw)");
+    rule!(Linear | c, g | [(expand(c, g) * (1.0 / folded(c))).broadcast_to(c.shape(0))]),
+    Ok((-2.0, 2.0)),
+    "lambda data, **kw: reduce(np.mean, data, **kw)"
+);
 
 // The quotient rule makes the gradient nan where an element is zero, as in MXNet.
-reduce!(PROD, "prod", &[],
+reduce!(
+    PROD,
+    "prod",
+    &[],
     "Product over axes. Its gradient is `prod / data`, so nan where an element is zero.",
     fold!("prod", 1.0, 1, |acc, x| acc.mul(x), |a, b| a.mul(b), finish |v, _| v, |v, _| v, wgsl "{0} * {1}"),
-    rule!(FromBoth |c, g| [&expand(c, &(g * c.output(0))) / c.input(0)]),
-    Ok((0.5, 2.0)), "lambda data, **kw: reduce(np.prod, data, **kw)");
+    rule!(FromBoth | c, g | [&expand(c, &(g * c.output(0))) / c.input(0)]),
+    Ok((0.5, 2.0)),
+    "lambda data, **kw: reduce(np.prod, data, **kw)"
+);
 
 // Every tied element gets the whole gradient, as in MXNet.
-reduce!(MAX, "max", &["max_axis"],
+reduce!(
+    MAX,
+    "max",
+    &["max_axis"],
     "Largest element over axes; nan where any is nan. Tied elements each get the whole gradient.",
     fold!("max", f64::NEG_INFINITY, i64::MIN, |acc, x| acc.max(x), |a, b| a.max(b), finish |v, _| v, |v, _| v,
         wgsl "oxg_max({0}, {1})"),
-    rule!(FromBoth |c, g| [expand(c, g) * c.input(0).binary(&EQUAL, &expand(c, c.output(0)))]),
-    Ok((-2.0, 2.0)), "lambda data, **kw: reduce(np.max, data, **kw)");
+    rule!(FromBoth | c, g | [expand(c, g) * c.input(0).binary(&EQUAL, &expand(c, c.output(0)))]),
+    Ok((-2.0, 2.0)),
+    "lambda data, **kw: reduce(np.max, data, **kw)"
+);
 
-reduce!(MIN, "min", &["min_axis"],
+reduce!(
+    MIN,
+    "min",
+    &["min_axis"],
     "Smallest element over axes; nan where any is nan. Tied elements each get the whole gradient.",
     fold!("min", f64::INFINITY, i64::MAX, |acc, x| acc.min(x), |a, b| a.min(b), finish |v, _| v, |v, _| v,
         wgsl "oxg_min({0}, {1})"),
-    rule!(FromBoth |c, g| [expand(c, g) * c.input(0).binary(&EQUAL, &expand(c, c.output(0)))]),
-    Ok((-2.0, 2.0)), "lambda data, **kw: reduce(np.min, data, **kw)");
+    rule!(FromBoth | c, g | [expand(c, g) * c.input(0).binary(&EQUAL, &expand(c, c.output(0)))]),
+    Ok((-2.0, 2.0)),
+    "lambda data, **kw: reduce(np.min, data, **kw)"
+);
 
-reduce!(NANSUM, "nansum", &[],
+reduce!(
+    NANSUM,
+    "nansum",
+    &[],
     "Sum over axes with nan counted as zero.",
     fold!("nansum", 0.0, 0, |acc, x| if x.is_nan() { acc } else { acc.add(x) }, |a, b| a.add(b),
         finish |v, _| v, |v, _| v, wgsl "select({0} + {1}, {0}, oxg_isnan({1}))"),
-    rule!(FromInputs |c, g| [expand(c, g) * (1.0 - c.input(0).unary(&IS_NAN))]),
-    Ok((-2.0, 2.0)), "lambda data, **kw: reduce(np.nansum, data, **kw)");
+    rule!(FromInputs | c, g | [expand(c, g) * (1.0 - c.input(0).unary(&IS_NAN))]),
+    Ok((-2.0, 2.0)),
+    "lambda data, **kw: reduce(np.nansum, data, **kw)"
+);
 
-reduce!(NANPROD, "nanprod", &[],
+reduce!(
+    NANPROD,
+    "nanprod",
+    &[],
     "Product over axes with nan counted as one.",
     fold!("nanprod", 1.0, 1, |acc, x| if x.is_nan() { acc } else { acc.mul(x) }, |a, b| a.mul(b),
         finish |v, _| v, |v, _| v, wgsl "select({0} * {1}, {0}, oxg_isnan({1}))"),
-    rule!(FromBoth |c, g| [{
-        let kept = 1.0 - c.input(0).unary(&IS_NAN);
-        let safe = c.input(0).nan_to(1.0);
-        &(&expand(c, &(g * c.output(0))) / &safe) * kept
-    }]),
-    Ok((0.5, 2.0)), "lambda data, **kw: reduce(np.nanprod, data, **kw)");
+    rule!(
+        FromBoth | c,
+        g | [{
+            let kept = 1.0 - c.input(0).unary(&IS_NAN);
+            let safe = c.input(0).nan_to(1.0);
+            &(&expand(c, &(g * c.output(0))) / &safe) * kept
+        }]
+    ),
+    Ok((0.5, 2.0)),
+    "lambda data, **kw: reduce(np.nanprod, data, **kw)"
+);
 
-reduce!(SUMSQ_ROOT, "_norm2", &[],
+reduce!(
+    SUMSQ_ROOT,
+    "_norm2",
+    &[],
     "Euclidean norm over axes, accumulated in float64, so float32 neither overflows nor underflows.",
     fold!("norm2", 0.0, 0, |acc, x| acc.add(x.mul(x)), |a, b| a.add(b),
         finish |v, _| v.sqrt(), |v, _| (v as f64).sqrt() as i64, wgsl "{0} + {1} * {1}"),
-    rule!(FromBoth |c, g| [&(&expand(c, g) * c.input(0)) / &expand(c, c.output(0))]),
-    Ok((0.5, 2.0)), "lambda data, **kw: reduce(lambda a, **k: np.sqrt(np.sum(a * a, **k)), data, **kw)");
+    rule!(FromBoth | c, g | [&(&expand(c, g) * c.input(0)) / &expand(c, c.output(0))]),
+    Ok((0.5, 2.0)),
+    "lambda data, **kw: reduce(lambda a, **k: np.sqrt(np.sum(a * a, **k)), data, **kw)"
+);
 
 crate::params! {
     pub struct NormParams {
@@ -150,7 +193,12 @@ pub static NORM: Op = Op {
     check: Check {
         range: Ok((0.5, 2.0)),
         like: "lambda data, ord=2, **kw: reduce(lambda a, **k: np.sum(np.abs(a) ** ord, **k) ** (1 / ord), data, **kw)",
-        calls: &[(&[&[2, 3]], ""), (&[&[2, 3]], "ord=1"), (&[&[2, 3, 4]], "axis=(0, 2), keepdims=True"), (&[&[3, 4]], "ord=1, axis=1")],
+        calls: &[
+            (&[&[2, 3]], ""),
+            (&[&[2, 3]], "ord=1"),
+            (&[&[2, 3, 4]], "axis=(0, 2), keepdims=True"),
+            (&[&[3, 4]], "ord=1, axis=1"),
+        ],
     },
 };
 
@@ -158,7 +206,10 @@ pub static OPS: Ops = &[&SUM, &MEAN, &PROD, &MAX, &MIN, &NANSUM, &NANPROD, &SUMS
 
 /// Checks that a reduction with no neutral element has something to reduce.
 pub fn nonempty(name: &str, meta: &Meta) -> Result<()> {
-    ensure!(!meta.shape.contains(&0), "{name}: an empty array has no {name}, got shape {}", crate::base::layout::show(&meta.shape));
+    ensure!(
+        !meta.shape.contains(&0),
+        "{name}: an empty array has no {name}, got shape {}",
+        crate::base::layout::show(&meta.shape)
+    );
     Ok(())
 }
-

@@ -57,7 +57,12 @@ fn infer(name: &str, m: &[Meta], args: &Args) -> Result<SmallVec<[Meta; 1]>> {
                 "{name}: length, got {}, expected int32 or int64",
                 length.dtype
             );
-            ensure!(length.shape == rows, "{name}: length, got shape {}, expected {}", show(&length.shape), show(&rows));
+            ensure!(
+                length.shape == rows,
+                "{name}: length, got shape {}, expected {}",
+                show(&length.shape),
+                show(&rows)
+            );
         }
         (found, _) => {
             let got = found.map_or("none", |_| "one");
@@ -92,9 +97,13 @@ fn forward(t: &[Tensor], args: &Args, out: &mut [Output], sign: f64, kind: Soft)
     let dtype = p.dtype.unwrap_or(t[0].dtype());
     let scale = sign * p.scale();
     if wide(t[0].dtype(), dtype) == DType::F64 {
-        in_rows::<f64>(&t[..1], &mut out[0], dtype, |x, y| rows::softmax(x[0], y, extent, scale, kind, lengths.as_deref()))
+        in_rows::<f64>(&t[..1], &mut out[0], dtype, |x, y| {
+            rows::softmax(x[0], y, extent, scale, kind, lengths.as_deref())
+        })
     } else {
-        in_rows::<f32>(&t[..1], &mut out[0], dtype, |x, y| rows::softmax(x[0], y, extent, scale, kind, lengths.as_deref()))
+        in_rows::<f32>(&t[..1], &mut out[0], dtype, |x, y| {
+            rows::softmax(x[0], y, extent, scale, kind, lengths.as_deref())
+        })
     }
 }
 
@@ -119,20 +128,40 @@ macro_rules! softmax {
                 cpu: |t, args, out| forward(t, args, out, $sign, Soft::$kind),
                 gpu: None,
             },
-            grad: rule!(FromOutput |c, g| [gradient(c, g, $sign, Soft::$kind == Soft::Log), Var::scalar(0.0)]),
+            grad: rule!(FromOutput | c, g | [gradient(c, g, $sign, Soft::$kind == Soft::Log), Var::scalar(0.0)]),
             check: Check { range: ANY, like: $like, calls: CALLS },
         };
     };
 }
 
-softmax!(SOFTMAX, "softmax", &["data", "length?"],
+softmax!(
+    SOFTMAX,
+    "softmax",
+    &["data", "length?"],
     "`exp(data / temperature)` divided by its sum along an axis. With `use_length=True`, elements from `length` on are \
      zero.",
-    1.0, Plain, "lambda data, axis=-1, temperature=1.0: softmax(data / temperature, axis)");
-softmax!(SOFTMIN, "softmin", DATA, "Softmax of `-data`.",
-    -1.0, Plain, "lambda data, axis=-1, temperature=1.0: softmax(-data / temperature, axis)");
-softmax!(LOG_SOFTMAX, "log_softmax", DATA, "Logarithm of `softmax`, computed without overflow or cancellation.",
-    1.0, Log, "lambda data, axis=-1, temperature=1.0: np.log(softmax(data / temperature, axis))");
+    1.0,
+    Plain,
+    "lambda data, axis=-1, temperature=1.0: softmax(data / temperature, axis)"
+);
+softmax!(
+    SOFTMIN,
+    "softmin",
+    DATA,
+    "Softmax of `-data`.",
+    -1.0,
+    Plain,
+    "lambda data, axis=-1, temperature=1.0: softmax(-data / temperature, axis)"
+);
+softmax!(
+    LOG_SOFTMAX,
+    "log_softmax",
+    DATA,
+    "Logarithm of `softmax`, computed without overflow or cancellation.",
+    1.0,
+    Log,
+    "lambda data, axis=-1, temperature=1.0: np.log(softmax(data / temperature, axis))"
+);
 
 // ---- gradient -------------------------------------------------------------------------------------------------------
 
@@ -171,7 +200,10 @@ pub static SOFTMAX_GRAD: Op = Op {
     kind: Kind::Kernel {
         infer: |m, args| {
             axis_index("_softmax_grad", SoftmaxGradParams::read(args).axis, m[0].shape.len())?;
-            ensure!(m[0] == m[1] && m[0].dtype.is_float(), "_softmax_grad: float arrays of one shape and dtype expected");
+            ensure!(
+                m[0] == m[1] && m[0].dtype.is_float(),
+                "_softmax_grad: float arrays of one shape and dtype expected"
+            );
             Ok(smallvec![m[0].clone()])
         },
         cpu: |t, args, out| {
@@ -187,33 +219,40 @@ pub static SOFTMAX_GRAD: Op = Op {
         },
         gpu: None,
     },
-    grad: rule!(FromInputs |c, h| [
-        {
-            let p = SoftmaxGradParams::read(c.args);
-            let (y, g) = (c.input(0), c.input(1));
-            let axis = [axis_index("_softmax_grad", p.axis, y.ndim()).unwrap_or(0)];
-            if p.log {
-                -(h * y.exp() * g.sum_axes(&axis, true)) * p.scale
-            } else {
-                (h * (g - (g * y).sum_axes(&axis, true)) - g * (h * y).sum_axes(&axis, true)) * p.scale
-            }
-        },
-        {
-            let p = SoftmaxGradParams::read(c.args);
-            let y = c.input(0);
-            if p.log {
+    grad: rule!(
+        FromInputs | c,
+        h | [
+            {
+                let p = SoftmaxGradParams::read(c.args);
+                let (y, g) = (c.input(0), c.input(1));
                 let axis = [axis_index("_softmax_grad", p.axis, y.ndim()).unwrap_or(0)];
-                (h - (h * y.exp()).sum_axes(&axis, true)) * p.scale
-            } else {
-                y.softmax_grad(h, p.axis, p.scale, false)
+                if p.log {
+                    -(h * y.exp() * g.sum_axes(&axis, true)) * p.scale
+                } else {
+                    (h * (g - (g * y).sum_axes(&axis, true)) - g * (h * y).sum_axes(&axis, true)) * p.scale
+                }
+            },
+            {
+                let p = SoftmaxGradParams::read(c.args);
+                let y = c.input(0);
+                if p.log {
+                    let axis = [axis_index("_softmax_grad", p.axis, y.ndim()).unwrap_or(0)];
+                    (h - (h * y.exp()).sum_axes(&axis, true)) * p.scale
+                } else {
+                    y.softmax_grad(h, p.axis, p.scale, false)
+                }
             }
-        }
-    ]),
+        ]
+    ),
     check: Check {
         range: ANY,
         like: "lambda output, head, axis=-1, scale=1.0, log=False: scale * (head - np.exp(output) * head.sum(axis, keepdims=True) \
                if log else output * (head - (output * head).sum(axis, keepdims=True)))",
-        calls: &[(&[&[2, 3], &[2, 3]], ""), (&[&[2, 3, 2], &[2, 3, 2]], "axis=1, scale=0.5"), (&[&[2, 3], &[2, 3]], "log=True")],
+        calls: &[
+            (&[&[2, 3], &[2, 3]], ""),
+            (&[&[2, 3, 2], &[2, 3, 2]], "axis=1, scale=0.5"),
+            (&[&[2, 3], &[2, 3]], "log=True"),
+        ],
     },
 };
 
