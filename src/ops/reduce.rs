@@ -2,12 +2,15 @@
 
 use crate::base::error::Result;
 use crate::graph::op::{ReduceParams, reduce_axes};
-use crate::graph::{Check, GradCtx, Kind, Meta, Op, Var};
+use crate::graph::{Check, GradCtx, Kind, Op, Var};
 use crate::ops::Ops;
 use crate::ops::binary::EQUAL;
 use crate::ops::unary::IS_NAN;
 
-use crate::{ensure, fold, rule};
+use crate::base::{DType, Element, Shape};
+use crate::tensor::expr::SMALL;
+use crate::{ensure, fold, rule, with_dtype};
+use smallvec::smallvec;
 
 const DATA: &[&str] = &["data"];
 const CALLS: &[(&[&[usize]], &str)] = &[
@@ -151,6 +154,64 @@ reduce!(
     "lambda data, **kw: reduce(lambda a, **k: np.sqrt(np.sum(a * a, **k)), data, **kw)"
 );
 
+/// The norm of one run by MXNet's recurrence, which scales by the largest element met so far: neither overflow nor
+/// underflow, and the same last digit.
+fn scaled_norm<T: crate::cpu::math::Real>(run: &[T]) -> T {
+    let (mut scale, mut sum) = (T::of(0.0), T::of(1.0));
+    for &x in run {
+        let x = x.abs();
+        if scale < x {
+            let ratio = scale / x;
+            (sum, scale) = (T::of(1.0) + sum * (ratio * ratio), x);
+        } else if x != T::of(0.0) {
+            let ratio = x / scale;
+            sum = sum + ratio * ratio;
+        }
+    }
+    scale * sum.sqrt::<crate::cpu::isa::Baseline>()
+}
+
+pub static SCALED_NORM: Op = Op {
+    name: "_scaled_norm",
+    aliases: &[],
+    doc: "Euclidean norm over axes of a small float array, element after element in its own precision.",
+    inputs: DATA,
+    params: ReduceParams::SPEC,
+    method: false,
+    writes: &[],
+    kind: Kind::Kernel {
+        infer: |metas, args| {
+            let (marks, keepdims) = reduce_axes("norm", metas[0].shape.len(), args)?;
+            let dims = metas[0].shape.iter().zip(&marks);
+            let mut shape: Shape = dims.filter(|(_, m)| keepdims || !**m).map(|(&d, &m)| if m { 1 } else { d }).collect();
+            if shape.is_empty() {
+                shape.push(1);
+            }
+            Ok(smallvec![metas[0].with_shape(shape)])
+        },
+        cpu: |ins, args, outs| {
+            let (marks, _) = reduce_axes("norm", ins[0].ndim(), args)?;
+            let (mut order, folded): (Vec<usize>, Vec<usize>) = (0..ins[0].ndim()).partition(|&a| !marks[a]);
+            let n: usize = folded.iter().map(|&a| ins[0].shape()[a]).product();
+            order.extend(folded);
+            let moved = ins[0].with_layout(ins[0].layout()?.permute(&order))?;
+            let dtype = ins[0].dtype();
+            if dtype == DType::F64 {
+                let data = moved.to_vec::<f64>()?;
+                outs[0].slice::<f64>().iter_mut().enumerate().for_each(|(i, o)| *o = scaled_norm(&data[i * n..][..n]));
+            } else {
+                let data = moved.to_vec::<f32>()?;
+                let norms = (0..data.len() / n.max(1)).map(|i| scaled_norm(&data[i * n..][..n]));
+                with_dtype!(dtype, T => outs[0].slice::<T>().iter_mut().zip(norms).for_each(|(o, v)| *o = T::from_f64(v as f64)));
+            }
+            Ok(())
+        },
+        gpu: None,
+    },
+    grad: rule!(FromBoth |c, g| [&(&expand(c, g) * c.input(0)) / &expand(c, c.output(0))]),
+    check: Check { range: Ok((0.5, 2.0)), like: "lambda data, **kw: reduce(lambda a, **k: np.sqrt(np.sum(a * a, **k)), data, **kw)", calls: CALLS },
+};
+
 crate::params! {
     pub struct NormParams {
         ord: i64, K::Int, D::Int(2), "Order: 1 or 2.";
@@ -180,6 +241,7 @@ pub static NORM: Op = Op {
         let reduce = ReduceParams { axis: p.axis, keepdims: p.keepdims, exclude: false }.args();
         let out = match p.ord {
             1 => v[0].abs().with(&SUM, reduce),
+            _ if v[0].numel() <= SMALL && v[0].numel() > 0 && v[0].dtype().is_float() => v[0].with(&SCALED_NORM, reduce),
             _ => v[0].with(&SUMSQ_ROOT, reduce),
         };
         [match p.out_dtype {
@@ -202,14 +264,4 @@ pub static NORM: Op = Op {
     },
 };
 
-pub static OPS: Ops = &[&SUM, &MEAN, &PROD, &MAX, &MIN, &NANSUM, &NANPROD, &SUMSQ_ROOT, &NORM];
-
-/// Checks that a reduction with no neutral element has something to reduce.
-pub fn nonempty(name: &str, meta: &Meta) -> Result<()> {
-    ensure!(
-        !meta.shape.contains(&0),
-        "{name}: an empty array has no {name}, got shape {}",
-        crate::base::layout::show(&meta.shape)
-    );
-    Ok(())
-}
+pub static OPS: Ops = &[&SUM, &MEAN, &PROD, &MAX, &MIN, &NANSUM, &NANPROD, &SUMSQ_ROOT, &SCALED_NORM, &NORM];

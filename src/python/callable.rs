@@ -16,14 +16,14 @@ use smallvec::SmallVec;
 /// Elements from which other Python threads may run while an op computes.
 const DETACH: usize = 16 << 10;
 
-/// An operator of `oxgrad.nd`, made from its record.
+// An operator of `oxgrad.nd`, made from its record. No doc comment: it would hide the docstring of each operator.
 #[pyclass(frozen, name = "Operator", module = "oxgrad._core")]
 pub struct PyOp {
     op: &'static Op,
     name: &'static str,
 }
 
-/// An operator bound to the array whose method it is.
+// An operator bound to the array whose method it is.
 #[pyclass(frozen, name = "BoundOperator", module = "oxgrad._core")]
 pub struct PyBoundOp {
     op: &'static Op,
