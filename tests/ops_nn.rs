@@ -478,3 +478,76 @@ fn mixed_precision_keeps_a_float32_weight() {
     assert_eq!((outs[0].dtype(), outs[1].dtype()), (DType::F16, DType::F32));
     assert_close(&floats(&outs[1]), &[0.9999; 2], 1e-7, "master copy");
 }
+
+// ---- convolution and pooling ----------------------------------------------------------------------------------------
+
+/// A convolution of one sample by its definition.
+fn convolved(x: &[f64], w: &[f64], [c, h, wd]: [usize; 3], [f, kh, kw]: [usize; 3], stride: usize, pad: usize) -> Vec<f64> {
+    let (oh, ow) = ((h + 2 * pad - kh) / stride + 1, (wd + 2 * pad - kw) / stride + 1);
+    let at = |ch: usize, i: usize, j: usize| {
+        let inside = i >= pad && j >= pad && i < h + pad && j < wd + pad;
+        if inside { x[(ch * h + i - pad) * wd + j - pad] } else { 0.0 }
+    };
+    let place = |n: usize| {
+        let (o, i, j) = (n / (oh * ow), n / ow % oh * stride, n % ow * stride);
+        let taps = (0..c * kh * kw).map(|t| (t / (kh * kw), t / kw % kh, t % kw));
+        taps.enumerate().map(|(t, (ch, a, b))| at(ch, i + a, j + b) * w[o * c * kh * kw + t]).sum()
+    };
+    (0..f * oh * ow).map(place).collect()
+}
+
+#[test]
+fn convolution_of_large_images() {
+    for (n, c, side, f, k, stride, pad) in [(1, 16, 70, 24, 3, 1, 1), (5, 3, 33, 8, 5, 2, 2), (2, 32, 20, 16, 1, 1, 0)] {
+        let (x, w) = (spread(&[n, c, side, side], 1, -1.0, 1.0), spread(&[f, c, k, k], 2, -1.0, 1.0));
+        let given = [
+            ("kernel", ints(&[k as i64; 2])),
+            ("num_filter", Param::Int(f as i64)),
+            ("stride", ints(&[stride as i64; 2])),
+            ("pad", ints(&[pad as i64; 2])),
+            ("no_bias", Param::Bool(true)),
+        ];
+        let got = floats(&call("Convolution", &[&var(&[n, c, side, side], &x), &var(&[f, c, k, k], &w)], &given)[0]);
+        let part = got.len() / n;
+        for i in [0, n - 1] {
+            let want = convolved(&x[i * c * side * side..], &w, [c, side, side], [f, k, k], stride, pad);
+            assert_close(&got[i * part..(i + 1) * part], &want, 1e-11, "convolution");
+        }
+    }
+}
+
+#[test]
+fn convolutions_differentiate_twice() {
+    let filters = |n: i64| ("num_filter", Param::Int(n));
+    let wide = (-1.0, 1.0);
+    check_gradients("Convolution", &[&[1, 2, 5], &[2, 2, 3], &[2]], wide, &[("kernel", ints(&[3])), filters(2)]);
+    let two = [("kernel", ints(&[2, 2])), ("stride", ints(&[2, 1])), ("pad", ints(&[1, 0])), ("dilate", ints(&[1, 2]))];
+    let grouped = [&two[..], &[filters(2), ("num_group", Param::Int(2))]].concat();
+    check_gradients("Convolution", &[&[1, 2, 3, 4], &[2, 1, 2, 2], &[2]], wide, &grouped);
+    let up = [("kernel", ints(&[3])), ("stride", ints(&[2])), ("adj", ints(&[1])), filters(2)];
+    check_gradients("Deconvolution", &[&[1, 2, 3], &[2, 2, 3]], wide, &up);
+}
+
+#[test]
+fn pooling_differentiates_twice() {
+    for kind in ["max", "avg", "sum"] {
+        let given = [("kernel", ints(&[2, 2])), ("pad", ints(&[1, 0])), ("pool_type", text(kind))];
+        check_gradients("Pooling", &[&[1, 1, 3, 4]], (0.5, 2.0), &given);
+    }
+    let lp = [("kernel", ints(&[2])), ("pool_type", text("lp")), ("p_value", Param::Int(3))];
+    check_gradients("Pooling", &[&[1, 2, 4]], (0.5, 2.0), &lp);
+}
+
+#[test]
+fn convolution_and_pooling_say_what_is_wrong() {
+    let (x, w, k) = (ones(&[1, 2, 4, 4]), ones(&[3, 2, 3, 3]), ("kernel", ints(&[3, 3])));
+    let given = |extra: (&'static str, Param)| [k.clone(), ("num_filter", Param::Int(3)), ("no_bias", Param::Bool(true)), extra];
+    assert!(error("Convolution", &[&x, &w], &given(("stride", ints(&[2])))).contains("stride, got 1"));
+    assert!(error("Convolution", &[&x, &w], &given(("stride", ints(&[0, 1])))).contains("stride"));
+    assert!(error("Convolution", &[&x, &w], &given(("num_group", Param::Int(2)))).contains("num_group"));
+    assert!(error("Convolution", &[&ones(&[1, 2, 2, 2]), &w], &given(("pad", ints(&[])))).contains("kernel"));
+    assert!(error("Deconvolution", &[&x, &ones(&[3, 3, 3, 3])], &given(("pad", ints(&[])))).contains("weight"));
+    assert!(error("Pooling", &[&ones(&[4, 4])], std::slice::from_ref(&k)).contains("(4, 4)"));
+    assert!(error("Pooling", &[&x], &[k.clone(), ("pool_type", text("median"))]).contains("median"));
+    assert!(error("Pooling", &[&x], &[("kernel", ints(&[5, 5]))]).contains("kernel"));
+}
