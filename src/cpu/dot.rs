@@ -40,7 +40,7 @@ impl Matrix<'_> {
 /// Element types that have a matrix product.
 pub trait Product: Element {
     /// # Safety
-    /// Both operands and `c` must hold the matrices that the sizes describe.
+    /// Both operands and `c` must hold the matrices that the sizes describe; rows of `c` are `c_row` apart.
     #[allow(clippy::too_many_arguments)]
     unsafe fn gemm(
         m: usize,
@@ -49,6 +49,7 @@ pub trait Product: Element {
         a: Mat<Self>,
         b: Mat<Self>,
         c: *mut Self,
+        c_row: isize,
         accumulate: bool,
         threads: usize,
     );
@@ -64,11 +65,12 @@ macro_rules! product {
                 a: Mat<$t>,
                 b: Mat<$t>,
                 c: *mut $t,
+                c_row: isize,
                 accumulate: bool,
                 threads: usize,
             ) {
                 // SAFETY: the caller vouches for the operands.
-                unsafe { $gemm(m, n, k, a, b, c, n as isize, 1, accumulate, threads) }
+                unsafe { $gemm(m, n, k, a, b, c, c_row, 1, accumulate, threads) }
             }
         }
     };
@@ -113,7 +115,7 @@ pub fn batch<T: Product>(
         let a = Mat { ptr: a.ptr.wrapping_add(offsets[i].0), ..a };
         let b = Mat { ptr: b.ptr.wrapping_add(offsets[i].1), ..b };
         // SAFETY: operands and output were checked above; each `i` writes a result of its own.
-        unsafe { T::gemm(m, n, k, a, b, c, accumulate, threads) };
+        unsafe { T::gemm(m, n, k, a, b, c, n as isize, accumulate, threads) };
     };
     let work = m * n * k;
     if offsets.len() >= pool::threads() && offsets.len() > 1 {

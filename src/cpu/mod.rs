@@ -4,6 +4,7 @@
 //! kernels on plain slices and strided views.
 
 pub mod cast;
+pub mod conv;
 pub mod dot;
 pub mod fold;
 pub mod gemm;

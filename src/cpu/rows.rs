@@ -87,7 +87,7 @@ macro_rules! rows {
         #[allow(clippy::too_many_arguments)]
         fn $name<T: Row>(level: Level, $($arg: $ty),*) {
             #[inline(always)]
-            #[allow(clippy::too_many_arguments)]
+            #[allow(clippy::too_many_arguments, clippy::extra_unused_type_parameters)]
             fn body<T: Row, I: Isa>($($arg: $ty),*) $body
             #[cfg(target_arch = "x86_64")]
             {

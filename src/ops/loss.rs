@@ -137,7 +137,7 @@ crate::params! {
         normalization: Arc<str>, K::Choice(&["null", "batch", "valid"]), D::Str("null"),
             "What the gradient is divided by: nothing, the batch size, or the number of labels that are not `ignore_label`.";
         out_grad: bool, K::Bool, D::Bool(false), "Whether the incoming gradient is multiplied in.";
-        smooth_alpha: f64, K::Float, D::Float(0.0), "How much of each target is spread over the other classes.";
+        smooth_alpha: f64, K::Float, D::Float(0.0), "How much of each target is spread over the other classes; not with `multi_output`.";
     }
 }
 
@@ -163,7 +163,9 @@ fn softmax_output(v: &[Var], args: &Args) -> Result<Var> {
     );
     let y = x.reshape(&[n, c, s]).softmax(1);
     head(x, &y.reshape(shape), p.out_grad, || {
-        let (on, off) = (1.0 - p.smooth_alpha, p.smooth_alpha / (c.max(2) - 1) as f64);
+        // MXNet does not smooth the targets of `multi_output`.
+        let alpha = if p.multi_output { 0.0 } else { p.smooth_alpha };
+        let (on, off) = (1.0 - alpha, alpha / (c.max(2) - 1) as f64);
         if whole {
             return Ok(((y - label.detached().reshape(&[n, c, s])) * p.grad_scale).reshape(shape));
         }

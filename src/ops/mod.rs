@@ -4,6 +4,7 @@
 
 pub mod activation;
 pub mod binary;
+pub mod conv;
 pub mod dot;
 pub mod expr;
 pub mod getitem;
@@ -14,6 +15,7 @@ pub mod loss;
 pub mod nn;
 pub mod norm;
 pub mod optim;
+pub mod pooling;
 pub mod random;
 pub mod reduce;
 pub mod shape;
@@ -45,6 +47,8 @@ pub fn all() -> impl Iterator<Item = &'static Op> {
         softmax::OPS,
         norm::OPS,
         loss::OPS,
+        conv::OPS,
+        pooling::OPS,
         optim::OPS,
         init::OPS,
         random::OPS,

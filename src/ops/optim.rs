@@ -5,7 +5,7 @@ use crate::base::layout::show;
 use crate::base::{DType, Result};
 use crate::ensure;
 use crate::graph::mode::Scope;
-use crate::graph::{Args, Check, Grad, Kind, Op, Var};
+use crate::graph::{Args, Check, Grad, Kind, Op, Param, Var};
 use crate::ops::Ops;
 use crate::ops::activation::float_only;
 use crate::ops::binary::GREATER;
@@ -55,7 +55,12 @@ fn run(name: &str, v: &[Var], args: &Args, new: impl Fn(&[Var], &Args) -> Outs) 
     .or_throw();
     let _scope = Scope::enter(Some(false), None);
     let v: SmallVec<[Var; 6]> = v.iter().map(Var::detached).collect();
-    new(&v, args)
+    // MXNet keeps hyper-parameters in float32, which a float64 weight can tell: `1 - beta2` differs in the fifth digit.
+    let args = args.iter().map(|arg| match arg {
+        Param::Float(v) => Param::Float(*v as f32 as f64),
+        other => other.clone(),
+    });
+    new(&v, &args.collect())
 }
 
 /// Limits to `[-bound, bound]` where the bound is not negative.
