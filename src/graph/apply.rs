@@ -73,7 +73,7 @@ fn record(op: &'static Op, inputs: &[Var], args: &Args, outputs: SmallVec<[Tenso
     };
     let body = Body::Op {
         op,
-        args: args.clone(),
+        args: (!args.is_empty()).then(|| Box::new(args.clone())),
         inputs: inputs
             .iter()
             .map(|v| Input {
