@@ -82,7 +82,8 @@ fn loss(op: &'static Op, ins: &[Var], args: &Args) -> Var {
     .unwrap()
 }
 fn gradients(op: &'static Op, data: &[(Vec<usize>, Vec<f64>)], args: &Args) -> (Vec<Vec<f64>>, Vec<Vec<f64>>) {
-    let arrays: Vec<NDArray> = data.iter().map(|(s, d)| NDArray::from_tensor(Tensor::from_slice(s, d).unwrap())).collect();
+    let arrays: Vec<NDArray> =
+        data.iter().map(|(s, d)| NDArray::from_tensor(Tensor::from_slice(s, d).unwrap())).collect();
     arrays.iter().for_each(|a| a.attach_grad(GradReq::Write).unwrap());
     let ins: Vec<Var> = arrays.iter().map(|a| a.var().unwrap()).collect();
     let _scope = Scope::enter(Some(true), Some(true));
@@ -118,7 +119,9 @@ fn check_gradients(name: &str, shapes: &[&[usize]], (low, high): (f64, f64), giv
     let slope = |data: &[(Vec<usize>, Vec<f64>)]| {
         let grads = gradients(op, data, &args).0;
         let pairs = data.iter().zip(&grads).enumerate();
-        pairs.map(|(k, ((s, _), g))| g.iter().zip(spread(s, k + 11, 0.5, 1.5)).map(|(g, w)| g * w).sum::<f64>()).sum::<f64>()
+        pairs
+            .map(|(k, ((s, _), g))| g.iter().zip(spread(s, k + 11, 0.5, 1.5)).map(|(g, w)| g * w).sum::<f64>())
+            .sum::<f64>()
     };
     for k in 0..data.len() {
         for i in 0..data[k].1.len() {
@@ -252,7 +255,12 @@ fn dropout_draws_the_numbers_of_mxnet() {
 fn softmax_differentiates_twice() {
     for name in ["softmax", "log_softmax", "softmin"] {
         check_gradients(name, &[&[2, 4]], (-2.0, 2.0), &[]);
-        check_gradients(name, &[&[2, 3, 2]], (-2.0, 2.0), &[("axis", Param::Int(1)), ("temperature", Param::Float(2.0))]);
+        check_gradients(
+            name,
+            &[&[2, 3, 2]],
+            (-2.0, 2.0),
+            &[("axis", Param::Int(1)), ("temperature", Param::Float(2.0))],
+        );
     }
     check_gradients("SoftmaxActivation", &[&[2, 3, 2]], (-2.0, 2.0), &[]);
 }
@@ -264,7 +272,8 @@ fn reference(x: &[f64], outer: usize, n: usize, inner: usize, log: bool) -> Vec<
         let at = |i: usize| (o * n + i) * inner + c;
         let top = (0..n).map(|i| x[at(i)]).fold(f64::NEG_INFINITY, f64::max);
         let total: f64 = (0..n).map(|i| (x[at(i)] - top).exp()).sum();
-        (0..n).for_each(|i| out[at(i)] = if log { x[at(i)] - top - total.ln() } else { (x[at(i)] - top).exp() / total });
+        (0..n)
+            .for_each(|i| out[at(i)] = if log { x[at(i)] - top - total.ln() } else { (x[at(i)] - top).exp() / total });
     }
     out
 }
@@ -318,11 +327,8 @@ fn normalization_differentiates_twice() {
 fn layer_norm_of_large_arrays() {
     let (rows, n) = (500, 700);
     let x: Vec<f32> = spread(&[rows, n], 1, 90.0, 110.0).iter().map(|&v| v as f32).collect();
-    let outs = call(
-        "LayerNorm",
-        &[&var(&[rows, n], &x), &ones(&[n]), &ones(&[n])],
-        &[("output_mean_var", Param::Bool(true))],
-    );
+    let outs =
+        call("LayerNorm", &[&var(&[rows, n], &x), &ones(&[n]), &ones(&[n])], &[("output_mean_var", Param::Bool(true))]);
     let (y, mean, std) = (floats(&outs[0]), floats(&outs[1]), floats(&outs[2]));
     for r in [0, 1, 77, rows - 1] {
         let row: Vec<f64> = x[r * n..(r + 1) * n].iter().map(|&v| v as f64).collect();
@@ -450,7 +456,8 @@ fn cross_entropy_is_the_sum_over_rows() {
 fn updates_give_the_weight_and_the_states() {
     let (w, g, m) = (var(&[2], &[1.0, -2.0]), var(&[2], &[0.5, 4.0]), var(&[2], &[0.25, 0.5]));
     let lr = ("lr", Param::Float(0.125));
-    let outs = call("sgd_update", &[&w, &g], &[lr.clone(), ("wd", Param::Float(0.5)), ("clip_gradient", Param::Float(1.0))]);
+    let outs =
+        call("sgd_update", &[&w, &g], &[lr.clone(), ("wd", Param::Float(0.5)), ("clip_gradient", Param::Float(1.0))]);
     assert_eq!(floats(&outs[0]), [1.0 * 0.9375 - 0.0625, -2.0 * 0.9375 - 0.125]);
     let outs = call("sgd_mom_update", &[&w, &g, &m], &[lr.clone(), ("momentum", Param::Float(0.5))]);
     assert_eq!(floats(&outs[1]), [0.125 - 0.0625, 0.25 - 0.5]);
@@ -482,7 +489,14 @@ fn mixed_precision_keeps_a_float32_weight() {
 // ---- convolution and pooling ----------------------------------------------------------------------------------------
 
 /// A convolution of one sample by its definition.
-fn convolved(x: &[f64], w: &[f64], [c, h, wd]: [usize; 3], [f, kh, kw]: [usize; 3], stride: usize, pad: usize) -> Vec<f64> {
+fn convolved(
+    x: &[f64],
+    w: &[f64],
+    [c, h, wd]: [usize; 3],
+    [f, kh, kw]: [usize; 3],
+    stride: usize,
+    pad: usize,
+) -> Vec<f64> {
     let (oh, ow) = ((h + 2 * pad - kh) / stride + 1, (wd + 2 * pad - kw) / stride + 1);
     let at = |ch: usize, i: usize, j: usize| {
         let inside = i >= pad && j >= pad && i < h + pad && j < wd + pad;
@@ -498,7 +512,8 @@ fn convolved(x: &[f64], w: &[f64], [c, h, wd]: [usize; 3], [f, kh, kw]: [usize; 
 
 #[test]
 fn convolution_of_large_images() {
-    for (n, c, side, f, k, stride, pad) in [(1, 16, 70, 24, 3, 1, 1), (5, 3, 33, 8, 5, 2, 2), (2, 32, 20, 16, 1, 1, 0)] {
+    for (n, c, side, f, k, stride, pad) in [(1, 16, 70, 24, 3, 1, 1), (5, 3, 33, 8, 5, 2, 2), (2, 32, 20, 16, 1, 1, 0)]
+    {
         let (x, w) = (spread(&[n, c, side, side], 1, -1.0, 1.0), spread(&[f, c, k, k], 2, -1.0, 1.0));
         let given = [
             ("kernel", ints(&[k as i64; 2])),
@@ -541,7 +556,9 @@ fn pooling_differentiates_twice() {
 #[test]
 fn convolution_and_pooling_say_what_is_wrong() {
     let (x, w, k) = (ones(&[1, 2, 4, 4]), ones(&[3, 2, 3, 3]), ("kernel", ints(&[3, 3])));
-    let given = |extra: (&'static str, Param)| [k.clone(), ("num_filter", Param::Int(3)), ("no_bias", Param::Bool(true)), extra];
+    let given = |extra: (&'static str, Param)| {
+        [k.clone(), ("num_filter", Param::Int(3)), ("no_bias", Param::Bool(true)), extra]
+    };
     assert!(error("Convolution", &[&x, &w], &given(("stride", ints(&[2])))).contains("stride, got 1"));
     assert!(error("Convolution", &[&x, &w], &given(("stride", ints(&[0, 1])))).contains("stride"));
     assert!(error("Convolution", &[&x, &w], &given(("num_group", Param::Int(2)))).contains("num_group"));

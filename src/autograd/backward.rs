@@ -43,7 +43,7 @@ struct Step {
 }
 
 enum StepOp {
-    Rule { op: &'static Op, args: Args, outputs: SmallVec<[Tensor; 1]> },
+    Rule { op: &'static Op, args: Option<Box<Args>>, outputs: SmallVec<[Tensor; 1]> },
     User(Arc<dyn crate::graph::node::UserRule>),
     Leaf(Arc<dyn Sink>),
 }
@@ -174,7 +174,7 @@ fn take(node: &Node, walk: Walk) -> Result<Step> {
 /// Gradients of a node's inputs, each fitted to its input's shape and dtype.
 fn apply_rule(
     node: &Arc<Node>,
-    step: Step,
+    mut step: Step,
     grads: SmallVec<[Option<Var>; 1]>,
     create_graph: bool,
 ) -> Result<SmallVec<[(Edge, Var); 2]>> {
@@ -210,17 +210,16 @@ fn apply_rule(
             match rule {
                 None => step.inputs.iter().map(|i| i.edge.is_some().then(|| Var::scalar(0.0))).collect(),
                 Some(rule) => {
+                    let none = Args::new();
+                    let mut inputs = SmallVec::new();
+                    for input in &mut step.inputs {
+                        let edge = if create_graph { input.edge.clone() } else { None };
+                        inputs.push(input.saved.take().map(|tensor| Var { tensor, edge }));
+                    }
                     let ctx = GradCtx {
                         op,
-                        args,
-                        inputs: step
-                            .inputs
-                            .iter()
-                            .map(|i| {
-                                let edge = if create_graph { i.edge.clone() } else { None };
-                                i.saved.clone().map(|tensor| Var { tensor, edge })
-                            })
-                            .collect(),
+                        args: args.as_deref().unwrap_or(&none),
+                        inputs,
                         outputs: outputs
                             .iter()
                             .enumerate()
@@ -229,8 +228,7 @@ fn apply_rule(
                                 edge: create_graph.then(|| Edge { node: node.clone(), index: k as u32 }),
                             })
                             .collect(),
-                        metas: step.inputs.iter().map(|i| i.meta.clone()).collect(),
-                        needed: step.inputs.iter().map(|i| i.edge.is_some()).collect(),
+                        links: &step.inputs,
                     };
                     catch(|| rule(&ctx, &whole(grads)))?
                 }

@@ -23,6 +23,9 @@ pub fn numel(shape: &[usize]) -> Option<usize> {
 
 /// The strides of a C-contiguous array.
 pub fn c_strides(shape: &[usize]) -> Strides {
+    if let [_] = shape {
+        return Strides::from_slice(&[1]);
+    }
     let mut strides: Strides = smallvec![0; shape.len()];
     let mut step = 1isize;
     for (stride, &dim) in strides.iter_mut().zip(shape).rev() {

@@ -104,7 +104,14 @@ impl Windows {
     }
 
     /// The transpose of [`unfold`](Windows::unfold): adds rows of `cols` to the points they were read from.
-    fn fold<T: Element + std::ops::Add<Output = T>>(&self, cols: &[T], channels: usize, from: usize, to: usize, x: &mut [T]) {
+    fn fold<T: Element + std::ops::Add<Output = T>>(
+        &self,
+        cols: &[T],
+        channels: usize,
+        from: usize,
+        to: usize,
+        x: &mut [T],
+    ) {
         let (width, points, taps) = (to - from, self.points(), self.taps());
         for c in 0..channels {
             let x = &mut x[c * points..(c + 1) * points];
@@ -194,7 +201,9 @@ impl Conv {
                 };
                 let a = Mat { ptr: w.as_ptr(), row: taps as isize, col: 1 };
                 // SAFETY: `a` is the group's weights, `b` the unfolded block, and image `i` writes its own part of `y`.
-                unsafe { T::gemm(self.f, to - from, taps, a, b, y.wrapping_add(from), places as isize, false, threads) };
+                unsafe {
+                    T::gemm(self.f, to - from, taps, a, b, y.wrapping_add(from), places as isize, false, threads)
+                };
             }
         });
     }

@@ -42,9 +42,10 @@ pub trait UserRule: Send + Sync {
 
 pub enum Body {
     Leaf(Arc<dyn Sink>),
+    /// `args` is `None` where the op has none: most ops, and a node is what a long tape is made of.
     Op {
         op: &'static Op,
-        args: Args,
+        args: Option<Box<Args>>,
         inputs: SmallVec<[Input; 2]>,
         outputs: SmallVec<[Tensor; 1]>,
     },
@@ -83,7 +84,7 @@ pub fn live() -> usize {
 impl Node {
     pub fn new(outputs: &[Tensor], body: Body) -> Arc<Node> {
         LIVE.fetch_add(1, Relaxed);
-        let metas = outputs.iter().map(|t| (t.shape().into(), t.dtype())).collect();
+        let metas = outputs.iter().map(|t| (SmallVec::from_slice(t.shape()), t.dtype())).collect();
         Arc::new(Node { id: NEXT.fetch_add(1, Relaxed), metas, body: Mutex::new(body) })
     }
     pub fn body(&self) -> MutexGuard<'_, Body> {

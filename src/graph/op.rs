@@ -1,6 +1,7 @@
 //! The op record: one static struct that says everything about an op.
 
 use crate::base::{DType, Device, Result, Shape};
+use crate::graph::node::Input;
 use crate::graph::params::{Args, ParamSpec};
 use crate::graph::var::Var;
 use crate::ir::{MapFn, ReduceFn};
@@ -57,7 +58,7 @@ pub struct Meta {
 
 impl Meta {
     pub fn of(tensor: &Tensor) -> Meta {
-        Meta { shape: tensor.shape().into(), dtype: tensor.dtype(), device: tensor.device() }
+        Meta { shape: Shape::from_slice(tensor.shape()), dtype: tensor.dtype(), device: tensor.device() }
     }
     pub fn with_shape(&self, shape: Shape) -> Meta {
         Meta { shape, ..self.clone() }
@@ -86,8 +87,7 @@ pub struct GradCtx<'a> {
     pub args: &'a Args,
     pub(crate) inputs: SmallVec<[Option<Var>; 3]>,
     pub(crate) outputs: SmallVec<[Var; 1]>,
-    pub(crate) metas: SmallVec<[Meta; 3]>,
-    pub(crate) needed: SmallVec<[bool; 3]>,
+    pub(crate) links: &'a [Input],
 }
 
 impl GradCtx<'_> {
@@ -105,17 +105,17 @@ impl GradCtx<'_> {
         }
     }
     pub fn shape(&self, i: usize) -> &[usize] {
-        &self.metas[i].shape
+        &self.links[i].meta.shape
     }
     pub fn dtype(&self, i: usize) -> DType {
-        self.metas[i].dtype
+        self.links[i].meta.dtype
     }
     pub fn count(&self) -> usize {
-        self.metas.len()
+        self.links.len()
     }
     /// Whether anybody wants the gradient of input `i`.
     pub fn needs(&self, i: usize) -> bool {
-        self.needed.get(i).copied().unwrap_or(false)
+        self.links.get(i).is_some_and(|link| link.edge.is_some())
     }
 }
 

@@ -60,7 +60,11 @@ impl GeometryParams {
             let (size, pad) = (self.size[i], self.pad[i]);
             let reach = self.dilate[i] * (self.kernel[i] - 1) + 1;
             let room = size + 2 * pad - reach;
-            ensure!(room >= 0, "{name}: kernel, got {reach} on axis {i} with dilation, expected at most {}", size + 2 * pad);
+            ensure!(
+                room >= 0,
+                "{name}: kernel, got {reach} on axis {i} with dilation, expected at most {}",
+                size + 2 * pad
+            );
             out.push((room / self.stride[i] + 1) as usize);
         }
         Ok(Windows {
@@ -140,34 +144,54 @@ macro_rules! product {
                 },
                 gpu: None,
             },
-            grad: rule!(FromInputs |c, g| [
-                {
-                    let (op, first): (&'static Op, bool) = $grad_a;
-                    if first { product(op, g, c.input(1), c.args) } else { product(op, c.input(1), g, c.args) }
-                },
-                {
-                    let (op, first): (&'static Op, bool) = $grad_b;
-                    if first { product(op, g, c.input(0), c.args) } else { product(op, c.input(0), g, c.args) }
-                }
-            ]),
+            grad: rule!(
+                FromInputs | c,
+                g | [
+                    {
+                        let (op, first): (&'static Op, bool) = $grad_a;
+                        if first { product(op, g, c.input(1), c.args) } else { product(op, c.input(1), g, c.args) }
+                    },
+                    {
+                        let (op, first): (&'static Op, bool) = $grad_b;
+                        if first { product(op, g, c.input(0), c.args) } else { product(op, c.input(0), g, c.args) }
+                    }
+                ]
+            ),
             check: Check { range: ANY, like: $like, calls: &[] },
         };
     };
 }
 
-product!(CONV, "_conv", "Cross-correlation of samples `(N, C, …)` with weights `(F, C / groups, …)`.",
+product!(
+    CONV,
+    "_conv",
+    "Cross-correlation of samples `(N, C, …)` with weights `(F, C / groups, …)`.",
     &["data", "weight"],
     |m, p, w| shaped(&m[0], [m[0].shape[0], m[1].shape[0]], &p.out(w)),
-    |t, p| p.conv("_conv", t[0].shape()[0], t[1].shape()[1], t[1].shape()[0] / p.groups as usize), forward,
-    (&CONV_DATA, true), (&CONV_WEIGHT, false), "lambda data, weight: conv(data, weight)");
+    |t, p| p.conv("_conv", t[0].shape()[0], t[1].shape()[1], t[1].shape()[0] / p.groups as usize),
+    forward,
+    (&CONV_DATA, true),
+    (&CONV_WEIGHT, false),
+    "lambda data, weight: conv(data, weight)"
+);
 
-product!(CONV_DATA, "_conv_data", "The transpose of `_conv` as a map of the data.",
+product!(
+    CONV_DATA,
+    "_conv_data",
+    "The transpose of `_conv` as a map of the data.",
     &["head", "weight"],
     |m, p, _| shaped(&m[0], [m[0].shape[0], m[1].shape[1] * p.groups as usize], &p.size()),
-    |t, p| p.conv("_conv_data", t[0].shape()[0], t[1].shape()[1], t[1].shape()[0] / p.groups as usize), backward_data,
-    (&CONV, true), (&CONV_WEIGHT, true), "lambda head, weight: conv_data(head, weight)");
+    |t, p| p.conv("_conv_data", t[0].shape()[0], t[1].shape()[1], t[1].shape()[0] / p.groups as usize),
+    backward_data,
+    (&CONV, true),
+    (&CONV_WEIGHT, true),
+    "lambda head, weight: conv_data(head, weight)"
+);
 
-product!(CONV_WEIGHT, "_conv_weight", "The transpose of `_conv` as a map of the weight.",
+product!(
+    CONV_WEIGHT,
+    "_conv_weight",
+    "The transpose of `_conv` as a map of the weight.",
     &["data", "head"],
     |m, p, _| {
         let kernel: Shape = p.kernel.iter().map(|&k| k as usize).collect();
@@ -176,8 +200,12 @@ product!(CONV_WEIGHT, "_conv_weight", "The transpose of `_conv` as a map of the 
     |t, p| {
         let groups = p.groups as usize;
         p.conv("_conv_weight", t[0].shape()[0], t[0].shape()[1] / groups, t[1].shape()[1] / groups)
-    }, backward_weight,
-    (&CONV_DATA, false), (&CONV, false), "lambda data, head: conv_weight(data, head)");
+    },
+    backward_weight,
+    (&CONV_DATA, false),
+    (&CONV, false),
+    "lambda data, head: conv_weight(data, head)"
+);
 
 // ---- Convolution ----------------------------------------------------------------------------------------------------
 
@@ -209,8 +237,16 @@ fn check_layer(name: &str, x: &Var, kernel: &Ints, filters: i64, groups: i64, la
         show(x.shape()),
         rank + 2
     );
-    ensure!(kernel.iter().all(|&k| (1..1 << 31).contains(&k)), "{name}: kernel, got {:?}, expected one or more", kernel.as_slice());
-    ensure!(layout.is_none_or(|l| l.starts_with("NC")), "{name}: layout, got {}, expected channels second", layout.unwrap_or(""));
+    ensure!(
+        kernel.iter().all(|&k| (1..1 << 31).contains(&k)),
+        "{name}: kernel, got {:?}, expected one or more",
+        kernel.as_slice()
+    );
+    ensure!(
+        layout.is_none_or(|l| l.starts_with("NC")),
+        "{name}: layout, got {}, expected channels second",
+        layout.unwrap_or("")
+    );
     let channels = x.shape()[1] as i64;
     ensure!(
         filters > 0 && groups > 0 && filters % groups == 0 && channels % groups == 0,
@@ -310,7 +346,12 @@ fn deconvolution(v: &[Var], args: &Args) -> Result<Var> {
             ensure!(total >= 0, "{name}: target_shape, got {} on axis {i}, expected at most {whole}", target[i]);
             (pad[i], adj[i]) = ((total + 1) / 2, total % 2);
         }
-        ensure!(adj[i] < stride[i], "{name}: adj, got {} on axis {i}, expected less than the stride {}", adj[i], stride[i]);
+        ensure!(
+            adj[i] < stride[i],
+            "{name}: adj, got {} on axis {i}, expected less than the stride {}",
+            adj[i],
+            stride[i]
+        );
         size.push(whole - 2 * pad[i] + adj[i]);
     }
     ensure!(size.iter().all(|&d| d > 0), "{name}: pad, got {:?}, expected less", pad.as_slice());

@@ -132,13 +132,13 @@ macro_rules! operators {
         impl std::ops::$trait<f64> for &Var {
             type Output = Var;
             fn $method(self, other: f64) -> Var {
-                self.binary(&$op, &Var::scalar(other))
+                apply1(&$op, &[self.clone(), Var::scalar(other)], &Args::new()).or_throw()
             }
         }
         impl std::ops::$trait<f64> for Var {
             type Output = Var;
             fn $method(self, other: f64) -> Var {
-                self.binary(&$op, &Var::scalar(other))
+                apply1(&$op, &[self, Var::scalar(other)], &Args::new()).or_throw()
             }
         }
         impl std::ops::$trait<&Var> for f64 {

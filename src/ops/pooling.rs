@@ -33,7 +33,8 @@ crate::params! {
 impl WindowParams {
     fn windows(&self) -> Windows {
         let of = |v: &Ints| space(v.iter().map(|&v| v as usize), 1);
-        let (size, out, kernel, stride, pad) = (of(&self.size), of(&self.out), of(&self.kernel), of(&self.stride), of(&self.pad));
+        let (size, out, kernel, stride, pad) =
+            (of(&self.size), of(&self.out), of(&self.kernel), of(&self.stride), of(&self.pad));
         Windows { size, out, kernel, stride, dilate: [1; 3], pad }
     }
 }
@@ -90,25 +91,62 @@ macro_rules! part {
                 },
                 gpu: None,
             },
-            grad: rule!(FromInputs |c, g| [{
-                let back: &'static Op = $back;
-                let ins: SmallVec<[Var; 2]> = std::iter::once(g.clone()).chain((1..c.count()).map(|i| c.input(i).clone())).collect();
-                apply1(back, &ins, c.args).or_throw()
-            }]),
+            grad: rule!(
+                FromInputs | c,
+                g | [{
+                    let back: &'static Op = $back;
+                    let ins: SmallVec<[Var; 2]> =
+                        std::iter::once(g.clone()).chain((1..c.count()).map(|i| c.input(i).clone())).collect();
+                    apply1(back, &ins, c.args).or_throw()
+                }]
+            ),
             check: Check { range: ANY, like: LINEAR, calls: &[] },
         };
     };
 }
 
-part!(WINDOW_SUM, "_window_sum", "The sum over each window of planes `(N, D, H, W)`.", &["data"], places,
-    |w, x, index, out| w.sum(x, out), &WINDOW_SPREAD);
-part!(WINDOW_SPREAD, "_window_spread", "The transpose of `_window_sum`.", &["head"], points,
-    |w, x, index, out| w.spread(x, out), &WINDOW_SUM);
+part!(
+    WINDOW_SUM,
+    "_window_sum",
+    "The sum over each window of planes `(N, D, H, W)`.",
+    &["data"],
+    places,
+    |w, x, index, out| w.sum(x, out),
+    &WINDOW_SPREAD
+);
+part!(
+    WINDOW_SPREAD,
+    "_window_spread",
+    "The transpose of `_window_sum`.",
+    &["head"],
+    points,
+    |w, x, index, out| w.spread(x, out),
+    &WINDOW_SUM
+);
 // A window that covers nothing gives the lowest number, as in MXNet.
-part!(WINDOW_PICK, "_window_pick", "The point of each window that `index` names.", &["data", "index"], places,
-    |w, x, index, out| w.gather(x, index, T::from_f64(if size_of::<T>() == 4 { f32::MIN as f64 } else { f64::MIN }), out), &WINDOW_PUT);
-part!(WINDOW_PUT, "_window_put", "The transpose of `_window_pick`.", &["head", "index"], points,
-    |w, x, index, out| w.scatter(x, index, out), &WINDOW_PICK);
+part!(
+    WINDOW_PICK,
+    "_window_pick",
+    "The point of each window that `index` names.",
+    &["data", "index"],
+    places,
+    |w, x, index, out| w.gather(
+        x,
+        index,
+        T::from_f64(if size_of::<T>() == 4 { f32::MIN as f64 } else { f64::MIN }),
+        out
+    ),
+    &WINDOW_PUT
+);
+part!(
+    WINDOW_PUT,
+    "_window_put",
+    "The transpose of `_window_pick`.",
+    &["head", "index"],
+    points,
+    |w, x, index, out| w.scatter(x, index, out),
+    &WINDOW_PICK
+);
 
 pub static WINDOW_ARGMAX: Op = Op {
     name: "_window_argmax",
@@ -158,7 +196,13 @@ fn windows(p: &PoolingParams, size: &[usize]) -> Result<WindowParams> {
     let dims: Ints = size.iter().map(|&d| d as i64).collect();
     if p.global_pool {
         let one: Ints = smallvec![1; rank];
-        return Ok(WindowParams { kernel: dims.clone(), stride: one.clone(), pad: smallvec![0; rank], size: dims, out: one });
+        return Ok(WindowParams {
+            kernel: dims.clone(),
+            stride: one.clone(),
+            pad: smallvec![0; rank],
+            size: dims,
+            out: one,
+        });
     }
     let kernel = per_axis(name, "kernel", &p.kernel, rank, 1, 1)?;
     let stride = per_axis(name, "stride", &p.stride, rank, 1, 1)?;
@@ -166,7 +210,9 @@ fn windows(p: &PoolingParams, size: &[usize]) -> Result<WindowParams> {
     let full = match &*p.pooling_convention {
         "valid" => false,
         "full" => true,
-        other => return Err(Error::op(format_args!("{name}: pooling_convention, got '{other}', expected valid or full"))),
+        other => {
+            return Err(Error::op(format_args!("{name}: pooling_convention, got '{other}', expected valid or full")));
+        }
     };
     let mut out = Ints::new();
     for i in 0..rank {

@@ -183,7 +183,8 @@ pub static SCALED_NORM: Op = Op {
         infer: |metas, args| {
             let (marks, keepdims) = reduce_axes("norm", metas[0].shape.len(), args)?;
             let dims = metas[0].shape.iter().zip(&marks);
-            let mut shape: Shape = dims.filter(|(_, m)| keepdims || !**m).map(|(&d, &m)| if m { 1 } else { d }).collect();
+            let mut shape: Shape =
+                dims.filter(|(_, m)| keepdims || !**m).map(|(&d, &m)| if m { 1 } else { d }).collect();
             if shape.is_empty() {
                 shape.push(1);
             }
@@ -208,8 +209,12 @@ pub static SCALED_NORM: Op = Op {
         },
         gpu: None,
     },
-    grad: rule!(FromBoth |c, g| [&(&expand(c, g) * c.input(0)) / &expand(c, c.output(0))]),
-    check: Check { range: Ok((0.5, 2.0)), like: "lambda data, **kw: reduce(lambda a, **k: np.sqrt(np.sum(a * a, **k)), data, **kw)", calls: CALLS },
+    grad: rule!(FromBoth | c, g | [&(&expand(c, g) * c.input(0)) / &expand(c, c.output(0))]),
+    check: Check {
+        range: Ok((0.5, 2.0)),
+        like: "lambda data, **kw: reduce(lambda a, **k: np.sqrt(np.sum(a * a, **k)), data, **kw)",
+        calls: CALLS,
+    },
 };
 
 crate::params! {
@@ -241,7 +246,9 @@ pub static NORM: Op = Op {
         let reduce = ReduceParams { axis: p.axis, keepdims: p.keepdims, exclude: false }.args();
         let out = match p.ord {
             1 => v[0].abs().with(&SUM, reduce),
-            _ if v[0].numel() <= SMALL && v[0].numel() > 0 && v[0].dtype().is_float() => v[0].with(&SCALED_NORM, reduce),
+            _ if v[0].numel() <= SMALL && v[0].numel() > 0 && v[0].dtype().is_float() => {
+                v[0].with(&SCALED_NORM, reduce)
+            }
             _ => v[0].with(&SUMSQ_ROOT, reduce),
         };
         [match p.out_dtype {

@@ -464,7 +464,9 @@ impl PyNDArray {
                 "shape" => target = Some(value),
                 "reverse" => reverse = value.extract()?,
                 other => {
-                    return Err(PyTypeError::new_err(format!("reshape() got an unexpected keyword argument '{other}'")));
+                    return Err(PyTypeError::new_err(format!(
+                        "reshape() got an unexpected keyword argument '{other}'"
+                    )));
                 }
             }
         }

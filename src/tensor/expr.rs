@@ -87,7 +87,7 @@ impl Tensor {
                 )));
             }
             shape = match shape {
-                None => Some(value.shape.clone()),
+                None => Some(Shape::from_slice(&value.shape)),
                 Some(s) if s == value.shape => Some(s),
                 Some(s) => Some(broadcast(&s, &value.shape).ok_or_else(|| {
                     Error::op(format_args!(
@@ -171,7 +171,7 @@ impl Tensor {
         let device =
             ins.iter().find(|t| matches!(t, Tensor::Array(_))).map_or(crate::base::Device::CPU, Tensor::device);
         let storage = Storage { buffer: Arc::new(out), strides: c_strides(shape), offset: 0 };
-        Ok(Some(Tensor::ready(shape.clone(), dtype, device, storage)))
+        Ok(Some(Tensor::ready(Shape::from_slice(shape), dtype, device, storage)))
     }
 
     /// Numbers only: computed in float64.
