@@ -277,17 +277,6 @@ impl Windows {
         let to = (start + self.kernel[axis]).saturating_sub(self.pad[axis]).min(self.size[axis]);
         from..to.max(from)
     }
-    /// Calls `f` with each point of the window at a place, in order.
-    fn each_point(&self, place: usize, mut f: impl FnMut(usize)) {
-        let [_, oh, ow] = self.out;
-        for d in self.span(0, place / (oh * ow)) {
-            for h in self.span(1, place / ow % oh) {
-                for w in self.span(2, place % ow) {
-                    f((d * self.size[1] + h) * self.size[2] + w);
-                }
-            }
-        }
-    }
     /// For each place, the number of points of its window, counted inside the array or inside the padded array.
     pub fn counts(&self, padded: bool) -> Vec<usize> {
         let along = |axis: usize, o: usize| {
@@ -325,18 +314,22 @@ impl Windows {
         assert_eq!(x.len() * places, index.len() * points, "pooling: planes of one number");
         self.planes(index, places, |plane, index| {
             let x = &x[plane * points..][..points];
-            for (place, index) in index.iter_mut().enumerate() {
-                let mut best: Option<(usize, T)> = None;
-                self.each_point(place, |p| {
-                    let v = x[p];
-                    // A nan is not equal to itself.
-                    #[allow(clippy::eq_op)]
-                    if best.is_none_or(|(_, b)| v > b || (v != v && b == b)) {
-                        best = Some((p, v));
+            let mut best = vec![T::default(); places];
+            index.fill(-1);
+            self.each_tap(|_, k| {
+                self.runs(k, 0, places, |place, point, len| {
+                    let Some(from) = point else { return };
+                    let run = best[place..place + len].iter_mut().zip(&mut index[place..place + len]);
+                    for ((best, index), p) in run.zip((from..).step_by(self.stride[2])) {
+                        let v = x[p];
+                        // A nan is not equal to itself.
+                        #[allow(clippy::eq_op)]
+                        if (v > *best) | (*index < 0) | ((v != v) & (*best == *best)) {
+                            (*best, *index) = (v, p as i64);
+                        }
                     }
                 });
-                *index = best.map_or(-1, |(p, _)| p as i64);
-            }
+            });
         });
     }
     /// The points that `index` names, `none` for -1.
@@ -368,11 +361,25 @@ impl Windows {
         assert_eq!(x.len() * places, out.len() * points, "pooling: planes of one number");
         self.planes(out, places, |plane, out| {
             let x = &x[plane * points..][..points];
-            for (place, out) in out.iter_mut().enumerate() {
-                let mut total = T::default();
-                self.each_point(place, |p| total = total + x[p]);
-                *out = total;
-            }
+            out.fill(T::default());
+            self.each_tap(|_, k| {
+                self.runs(k, 0, places, |place, point, len| {
+                    if let Some(p) = point {
+                        let run = out[place..place + len].iter_mut().zip(x[p..].iter().step_by(self.stride[2]));
+                        run.for_each(|(o, &v)| *o = *o + v);
+                    }
+                });
+            });
+        });
+    }
+    fn fold_plane<T: Element + std::ops::Add<Output = T>>(&self, y: &[T], out: &mut [T]) {
+        self.each_tap(|_, k| {
+            self.runs(k, 0, y.len(), |place, point, len| {
+                if let Some(p) = point {
+                    let run = y[place..place + len].iter().zip(out[p..].iter_mut().step_by(self.stride[2]));
+                    run.for_each(|(&v, o)| *o = *o + v);
+                }
+            });
         });
     }
     /// The transpose of [`sum`](Windows::sum): each value to every point of its window.
@@ -381,9 +388,7 @@ impl Windows {
         assert_eq!(y.len() * points, out.len() * places, "pooling: planes of one number");
         self.planes(out, points, |plane, out| {
             out.fill(T::default());
-            for (place, &y) in y[plane * places..][..places].iter().enumerate() {
-                self.each_point(place, |p| out[p] = out[p] + y);
-            }
+            self.fold_plane(&y[plane * places..][..places], out);
         });
     }
 }

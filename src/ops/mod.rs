@@ -18,6 +18,7 @@ pub mod optim;
 pub mod pooling;
 pub mod random;
 pub mod reduce;
+pub mod row_norm;
 pub mod shape;
 pub mod softmax;
 pub mod sort;
@@ -45,6 +46,7 @@ pub fn all() -> impl Iterator<Item = &'static Op> {
         nn::OPS,
         activation::OPS,
         softmax::OPS,
+        row_norm::OPS,
         norm::OPS,
         loss::OPS,
         conv::OPS,

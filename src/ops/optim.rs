@@ -8,16 +8,21 @@ use crate::graph::mode::Scope;
 use crate::graph::{Args, Check, Grad, Kind, Op, Param, Var};
 use crate::ops::Ops;
 use crate::ops::activation::float_only;
-use crate::ops::binary::GREATER;
+use crate::ops::binary::{EQUAL, GREATER, MAXIMUM, MINIMUM};
 use crate::ops::unary::{CLIP, ClipParams};
 use smallvec::SmallVec;
 
 type Outs = SmallVec<[Var; 1]>;
 
+/// Example calls of an update, without and with weight decay.
+macro_rules! calls {
+    ($($shape:expr),+) => { &[(&[$($shape),+], "lr=0.1"), (&[$($shape),+], "lr=0.1, wd=0.01")] };
+}
+
 /// A record of an update; `$new` gives the new weight and states, in that order.
 macro_rules! update {
     ($id:ident, $name:literal, $doc:literal, [$($input:literal),+], $writes:expr, $params:ident, |$v:ident, $p:ident| $new:expr,
-     $like:literal, $shapes:expr) => {
+     $like:literal, $calls:expr) => {
         pub static $id: Op = Op {
             name: $name,
             aliases: &[],
@@ -33,7 +38,7 @@ macro_rules! update {
                 run($name, v, args, |v, args| new(v, &$params::read(args)))
             }),
             grad: Grad::Composed,
-            check: Check { range: Err("not differentiated"), like: $like, calls: &[($shapes, "lr=0.1"), ($shapes, "lr=0.1, wd=0.01")] },
+            check: Check { range: Err("not differentiated"), like: $like, calls: $calls },
         };
     };
 }
@@ -131,7 +136,7 @@ update!(
     SgdParams,
     |v, p| [sgd(&v[0], &v[1], p)],
     "lambda w, g, lr, wd=0: (1 - lr * wd) * w - lr * g",
-    &[&[2, 3], &[2, 3]]
+    calls!(&[2, 3], &[2, 3])
 );
 
 update!(
@@ -146,7 +151,7 @@ update!(
         [w, mom]
     },
     "lambda w, g, m, lr, wd=0: w - lr * (g + wd * w)",
-    &[&[2, 3], &[2, 3], &[2, 3]]
+    calls!(&[2, 3], &[2, 3], &[2, 3])
 );
 
 update!(
@@ -162,7 +167,7 @@ update!(
         [w, mom]
     },
     "lambda w, g, m, lr, wd=0: w - lr * (g + wd * w)",
-    &[&[2, 3], &[2, 3], &[2, 3]]
+    calls!(&[2, 3], &[2, 3], &[2, 3])
 );
 
 update!(
@@ -174,7 +179,7 @@ update!(
     SgdParams,
     |v, p| [&v[0] * (1.0 - p.lr * p.wd) - v[1].sign() * p.lr],
     "lambda w, g, lr, wd=0: (1 - lr * wd) * w - lr * np.sign(g)",
-    &[&[2, 3], &[2, 3]]
+    calls!(&[2, 3], &[2, 3])
 );
 
 crate::params! {
@@ -200,7 +205,7 @@ update!(
         [&v[0] * (1.0 - p.lr * p.wd_lh) + mom.sign() * p.lr, mom]
     },
     "lambda w, g, m, lr, wd=0: w - lr * np.sign(g + wd * w)",
-    &[&[2, 3], &[2, 3], &[2, 3]]
+    calls!(&[2, 3], &[2, 3], &[2, 3])
 );
 
 // ---- adaptive -------------------------------------------------------------------------------------------------------
@@ -231,7 +236,7 @@ update!(
         [&v[0] - (&mean * p.lr) / (var.sqrt() + p.epsilon), mean, var]
     },
     "lambda w, g, m, v, lr, wd=0: w - lr * (0.9 * m + 0.1 * (g + wd * w)) / (np.sqrt(0.999 * v + 0.001 * (g + wd * w)**2) + 1e-8)",
-    &[&[2, 3], &[2, 3], &[2, 3], &[2, 3]]
+    calls!(&[2, 3], &[2, 3], &[2, 3], &[2, 3])
 );
 
 crate::params! {
@@ -258,7 +263,7 @@ update!(
         [clip(&v[0] - (g * p.lr) / (&n + p.epsilon).sqrt(), p.clip_weights), n]
     },
     "lambda w, g, n, lr, wd=0: w - lr * (g + wd * w) / np.sqrt(0.95 * n + 0.05 * (g + wd * w)**2 + 1e-8)",
-    &[&[2, 3], &[2, 3], &[2, 3]]
+    calls!(&[2, 3], &[2, 3], &[2, 3])
 );
 
 crate::params! {
@@ -289,7 +294,7 @@ update!(
     },
     "lambda w, g, n, m, d, lr, wd=0: w + 0.9 * d - lr * (g + wd * w) / np.sqrt(0.95 * n + 0.05 * (g + wd * w)**2 \
         - (0.95 * m + 0.05 * (g + wd * w))**2 + 1e-8)",
-    &[&[2, 3], &[2, 3], &[2, 3], &[2, 3], &[2, 3]]
+    calls!(&[2, 3], &[2, 3], &[2, 3], &[2, 3], &[2, 3])
 );
 
 crate::params! {
@@ -320,7 +325,7 @@ update!(
     },
     "lambda w, g, z, n, lr, wd=0: (lambda z, n: (np.sign(z) * 0.01 - z) / ((1 + np.sqrt(n)) / lr + wd) * (abs(z) > 0.01))(\
         z + g - (np.sqrt(n + g * g) - np.sqrt(n)) * w / lr, n + g * g)",
-    &[&[2, 3], &[2, 3], &[2, 3], &[2, 3]]
+    calls!(&[2, 3], &[2, 3], &[2, 3], &[2, 3])
 );
 
 crate::params! {
@@ -383,7 +388,7 @@ update!(
     SgdParams,
     |v, p| mixed(v, &v[2], |w, g| (sgd(w, g, p), None)),
     "lambda w, g, w32, lr, wd=0: (1 - lr * wd) * w32 - lr * g",
-    &[&[2, 3], &[2, 3], &[2, 3]]
+    calls!(&[2, 3], &[2, 3], &[2, 3])
 );
 update!(
     MP_SGD_MOM_UPDATE,
@@ -397,7 +402,7 @@ update!(
         (w, Some(mom))
     }),
     "lambda w, g, m, w32, lr, wd=0: w32 - lr * (g + wd * w32)",
-    &[&[2, 3], &[2, 3], &[2, 3], &[2, 3]]
+    calls!(&[2, 3], &[2, 3], &[2, 3], &[2, 3])
 );
 update!(
     MP_NAG_MOM_UPDATE,
@@ -411,8 +416,132 @@ update!(
         (w, Some(mom))
     }),
     "lambda w, g, m, w32, lr, wd=0: w32 - lr * (g + wd * w32)",
-    &[&[2, 3], &[2, 3], &[2, 3], &[2, 3]]
+    calls!(&[2, 3], &[2, 3], &[2, 3], &[2, 3])
 );
+
+// ---- LAMB -----------------------------------------------------------------------------------------------------------
+
+crate::params! {
+    pub struct LambParams {
+        beta1: f64, K::Float, D::Float(0.9), "Decay of the mean.";
+        beta2: f64, K::Float, D::Float(0.999), "Decay of the variance.";
+        epsilon: f64, K::Float, D::Float(1e-6), "Added to the root, against division by zero.";
+        t: i64, K::Int, D::Required, "Number of this update, from one.";
+        bias_correction: bool, K::Bool, D::Bool(true), "Whether means are corrected for their start at zero.";
+        wd: f64, K::Float, D::Required, "Weight decay.";
+        rescale_grad: f64, K::Float, D::Float(1.0), "What the gradient is multiplied by.";
+        clip_gradient: f64, K::Float, D::Float(-1.0), "Limit of the gradient; none where negative.";
+    }
+}
+
+/// The direction, and the new mean and variance.
+fn lamb_direction(w: &Var, g: &Var, mean: &Var, var: &Var, p: &LambParams) -> [Var; 3] {
+    let g = scaled(g, p.rescale_grad, p.clip_gradient);
+    let (mean, var) = (average(mean, &g, p.beta1), average(var, &g.square(), p.beta2));
+    let fix = |beta: f64| if p.bias_correction { 1.0 / (1.0 - beta.powf(p.t as f64)) } else { 1.0 };
+    let step = (&mean * fix(p.beta1)) / ((&var * fix(p.beta2)).sqrt() + p.epsilon);
+    [step + w * p.wd, mean, var]
+}
+
+update!(
+    LAMB_UPDATE_PHASE1,
+    "lamb_update_phase1",
+    "The direction of LAMB: moving means of the gradient and its square, `mean / (sqrt(var) + epsilon) + wd * weight`.",
+    ["weight", "grad", "mean", "var"],
+    &[2, 3],
+    LambParams,
+    |v, p| lamb_direction(&v[0], &v[1], &v[2], &v[3], p),
+    "lambda w, g, m, v, **kw: lamb(w, g, m, v, **kw)",
+    &[]
+);
+update!(
+    MP_LAMB_UPDATE_PHASE1,
+    "mp_lamb_update_phase1",
+    "`lamb_update_phase1` on a float32 copy of the weight.",
+    ["weight", "grad", "mean", "var", "weight32"],
+    &[2, 3],
+    LambParams,
+    |v, p| lamb_direction(&v[4], &v[1].cast(DType::F32), &v[2], &v[3], p),
+    "lambda w, g, m, v, w32, **kw: lamb(w32, g, m, v, **kw)",
+    &[]
+);
+
+crate::params! {
+    pub struct LambStepParams {
+        lr: f64, K::Float, D::Required, "Learning rate.";
+        lower_bound: f64, K::Float, D::Float(-1.0), "Lowest norm of the weight; none where negative.";
+        upper_bound: f64, K::Float, D::Float(-1.0), "Highest norm of the weight; none where negative.";
+    }
+}
+
+/// `w - lr * ratio * g` with the ratio of the norms `r1` and `r2`, one where either is zero.
+fn lamb_step(w: &Var, g: &Var, r1: &Var, r2: &Var, p: &LambStepParams) -> Var {
+    let (low, high) = (p.lower_bound, p.upper_bound);
+    let r1 = if low >= 0.0 { r1.binary(&MAXIMUM, &Var::scalar(low)) } else { r1.clone() };
+    let r1 = if high >= 0.0 { r1.binary(&MINIMUM, &Var::scalar(high)) } else { r1 };
+    let zero = |r: &Var| r.binary(&EQUAL, &Var::scalar(0.0));
+    let either = zero(&r1).binary(&MAXIMUM, &zero(r2));
+    // Where a norm is zero the quotient is made finite, then taken out.
+    let ratio = &r1 / (r2 + zero(r2)) * (1.0 - &either) + either;
+    w - g * (ratio * p.lr)
+}
+
+/// Checks the norms that come with the arrays, and runs the step off the tape.
+fn lamb_run(name: &str, v: &[Var], norms: [usize; 2], args: &Args, new: impl Fn(&[Var], &Args) -> Outs) -> Outs {
+    let norms = [&v[norms[0]], &v[norms[1]]];
+    (|| -> Result<()> {
+        for norm in norms {
+            ensure!(norm.numel() == 1, "{name}: r1 and r2, got shape {}, expected one number each", show(norm.shape()));
+        }
+        Ok(())
+    })()
+    .or_throw();
+    let arrays: SmallVec<[Var; 3]> =
+        v.iter().filter(|a| !norms.iter().any(|n| std::ptr::eq(*n, *a))).cloned().collect();
+    run(name, &arrays, args, |_, args| new(v, args))
+}
+
+pub static LAMB_UPDATE_PHASE2: Op = Op {
+    name: "lamb_update_phase2",
+    aliases: &[],
+    doc: "The step of LAMB: `weight - lr * ratio * g`, where `ratio` is `r1 / r2`, the norms of weight and direction.",
+    inputs: &["weight", "g", "r1", "r2"],
+    params: LambStepParams::SPEC,
+    method: false,
+    writes: &[],
+    kind: Kind::Compose(|v, args| {
+        lamb_run("lamb_update_phase2", v, [2, 3], args, |v, args| {
+            [lamb_step(&v[0].detached(), &v[1], &v[2], &v[3], &LambStepParams::read(args))].into_iter().collect()
+        })
+    }),
+    grad: Grad::Composed,
+    check: Check {
+        range: Err("not differentiated"),
+        like: "lambda w, g, r1, r2, lr: w - lr * r1 / r2 * g",
+        calls: &[(&[&[2, 3], &[2, 3], &[1], &[1]], "lr=0.1")],
+    },
+};
+pub static MP_LAMB_UPDATE_PHASE2: Op = Op {
+    name: "mp_lamb_update_phase2",
+    aliases: &[],
+    doc: "`lamb_update_phase2` on a float32 copy of the weight, which stays as it is, as in MXNet.",
+    inputs: &["weight", "g", "r1", "r2", "weight32"],
+    params: LambStepParams::SPEC,
+    method: false,
+    writes: &[],
+    kind: Kind::Compose(|v, args| {
+        lamb_run("mp_lamb_update_phase2", v, [2, 3], args, |v, args| {
+            let w32 = lamb_step(&v[4].detached(), &v[1], &v[2], &v[3], &LambStepParams::read(args));
+            [w32.cast(v[0].dtype())].into_iter().collect()
+        })
+    }),
+    grad: Grad::Composed,
+    check: Check {
+        range: Err("not differentiated"),
+        like: "lambda w, g, r1, r2, w32, lr: w32 - lr * r1 / r2 * g",
+        calls: &[(&[&[2, 3], &[2, 3], &[1], &[1], &[2, 3]], "lr=0.1")],
+    },
+};
 
 pub static OPS: Ops = &[
     &SGD_UPDATE,
@@ -428,4 +557,8 @@ pub static OPS: Ops = &[
     &MP_SGD_UPDATE,
     &MP_SGD_MOM_UPDATE,
     &MP_NAG_MOM_UPDATE,
+    &LAMB_UPDATE_PHASE1,
+    &MP_LAMB_UPDATE_PHASE1,
+    &LAMB_UPDATE_PHASE2,
+    &MP_LAMB_UPDATE_PHASE2,
 ];
