@@ -1,4 +1,4 @@
-"""Every record, from its own `check`: values against NumPy, gradients to order two, layouts, dtypes, empty and scalar."""
+"""Every record, from its own `check`: values against NumPy, gradients to order two, layouts, dtypes, corners."""
 
 import math
 import statistics
@@ -91,7 +91,9 @@ def test_value_is_numpys(name, i):
         # MXNet has no shape (): what NumPy gives so is (1,), but for an array asked for with that shape.
         e = e if keywords.get("shape") == () else np.atleast_1d(e)
         assert f.shape == e.shape
-        np.testing.assert_allclose(f.asnumpy(), e, **(dict(rtol=2e-3, atol=2e-3) if name[:3] == "mp_" else dict(rtol=1e-6, atol=1e-8)))
+        np.testing.assert_allclose(
+            f.asnumpy(), e, **(dict(rtol=2e-3, atol=2e-3) if name[:3] == "mp_" else dict(rtol=1e-6, atol=1e-8))
+        )
 
 
 @pytest.mark.parametrize("name,i", SMOOTH)
@@ -113,7 +115,9 @@ def test_gradients_to_order_two(name, i):
     check_numeric_gradient(function, inputs, order=2, rtol=max(tolerance, 5e-6), atol=5e-6)
 
 
-@pytest.mark.parametrize("name,i", [c for c in CASES if RECORDS[c[0]]["kind"] in ("map", "reduce", "view", "compose") and c[0][:3] != "mp_"])
+@pytest.mark.parametrize(
+    "name,i", [c for c in CASES if RECORDS[c[0]]["kind"] in ("map", "reduce", "view", "compose") and c[0][:3] != "mp_"]
+)
 def test_strided_inputs_give_the_same(name, i):
     inputs, keywords = call(name, i)
     plain = run(name, [nd.array(x, dtype="float64") for x in inputs], keywords)

@@ -583,7 +583,8 @@ fn blocks(v: &Var, args: &Args, name: &str, space: bool) -> (usize, SmallVec<[us
     let b = BlockParams::read(args).block_size;
     let ok = v.ndim() == 4 && b > 0 && {
         let b = b as usize;
-        if space { v.shape()[1] % (b * b) == 0 } else { v.shape()[2] % b == 0 && v.shape()[3] % b == 0 }
+        let divides = |axis: usize, by: usize| v.shape()[axis].is_multiple_of(by);
+        if space { divides(1, b * b) } else { divides(2, b) && divides(3, b) }
     };
     if !ok {
         Error::op(format_args!(

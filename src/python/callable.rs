@@ -457,7 +457,7 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
         for name in std::iter::once(op.name).chain(op.aliases.iter().copied()) {
             let object = Bound::new(py, PyOp { op, name })?;
             all.set_item(name, &object)?;
-            if op.method && !class.hasattr(name)? {
+            if op.method && !name.starts_with('_') && !class.hasattr(name)? {
                 class.setattr(name, object)?;
             }
         }

@@ -147,7 +147,7 @@ fn record(r: &mut Reader) -> Result<Tensor> {
         }
     }
     // Where the array was does not matter: it comes back on the CPU.
-    (r.i32()?, r.i32()?);
+    r.take(8)?;
     let flag = r.i32()?;
     let dtype = DType::from_flag(flag).ok_or_else(|| Error::op(format_args!("load: Unknown type enum {flag}")))?;
     let size = shape.iter().try_fold(dtype.size(), |n, &d| n.checked_mul(d));
