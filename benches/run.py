@@ -6,10 +6,11 @@
     python benches/run.py --peers numpy,jax --only chain
 
 Each library runs in a process of its own, with the same number of threads. NumPy is the one beside oxgrad; every other
-peer gets its own environment, `.venv-bench-NAME`, made when it is first asked for. A peer that cannot be installed is
-named and left out. Libraries take turns: one round of one, then one of the next, while all others are stopped. A figure
-is the median over rounds of the fastest repetition in a round. A ratio below 1 means that oxgrad is faster than the
-best peer.
+peer gets its own environment, `.venv-bench-NAME`, made when it is first asked for; one that has the peer already, put
+there by hand, is used as it is. A peer that cannot be installed is named and left out.
+
+Libraries take turns: one round of one, then one of the next, while all others are stopped. A figure is the median over
+rounds of the fastest repetition in a round. A ratio below 1 means that oxgrad is faster than the best peer.
 
 What is timed ends when the result is in memory: results that a library may still be working on are waited for. In
 `fwd+bwd` that result is the gradient. JAX is jitted, except in `control flow`, whose loop it cannot reverse under jit.
