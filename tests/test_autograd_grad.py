@@ -1,11 +1,9 @@
-"""`autograd.grad`, gradients of gradients, user-written functions and the mistakes that each of them names."""
-
-import gc
-import weakref
+"""`autograd.grad`, gradients of gradients, and the mistakes that each of them names."""
 
 import numpy as np
 import pytest
 
+import oxgrad as mx
 from oxgrad import MXNetError, autograd, nd
 
 
@@ -138,156 +136,26 @@ def test_a_refused_head_gradient_leaves_the_graph():
     assert x.grad.asnumpy().tolist() == [2, 4]
 
 
-# ---- Function ----
-
-
-class Scaled(autograd.Function):
-    """`a * b`, with gradients that `rule` makes of (a, b, dy)."""
-
-    def __init__(self, rule):
-        super().__init__()
-        self.rule = rule
-
-    def forward(self, a, b):
-        assert not autograd.is_recording()
-        self.save_for_backward(a, b)
-        return a * b
-
-    def backward(self, dy):
-        assert not autograd.is_recording()
-        return self.rule(*self.saved_tensors, dy)
-
-
-def run(rule, req=("write", "write")):
-    a, b = variable([1.0, 2.0], req[0]), variable([3.0, 4.0], req[1])
-    for array in (a, b):
-        array.grad[:] = 50
+@pytest.mark.xfail(strict=True, reason="the gradient keeps the context it arrives with, not the variable's")
+def test_gradient_is_on_the_context_of_its_variable():
+    x = variable([1.0])
     with autograd.record():
-        y = Scaled(rule)(a, b)
+        y = x.as_in_context(mx.cpu(1)) * 2
     y.backward()
-    return [None if array.grad is None else array.grad.asnumpy().tolist() for array in (a, b)]
+    assert y.ctx == mx.cpu(1) and x.grad.ctx == mx.cpu(0)
 
 
-def right(a, b, dy):
-    return dy * b, dy * a
-
-
-def test_function():
-    assert run(right) == [[3, 4], [1, 2]]
-    assert run(lambda a, b, dy: list(right(a, b, dy))) == [[3, 4], [1, 2]]
-
-
-def test_function_with_grad_reqs():
-    assert run(right, ("add", "write")) == [[53, 54], [1, 2]]
-    assert run(right, ("null", "add")) == [None, [51, 52]]
-
-
-def test_none_is_no_gradient():
-    assert run(lambda a, b, dy: (None, dy * a)) == [[50, 50], [1, 2]]
-    assert run(lambda a, b, dy: (dy * b, None)) == [[3, 4], [50, 50]]
-
-
-def test_gradient_is_fitted_to_the_input():
-    assert run(lambda a, b, dy: (nd.array([7.0]), nd.ones(2, dtype="float64"))) == [[7, 7], [1, 1]]
-
-
-WRONG = [
-    (lambda a, b, dy: dy, MXNetError, "Scaled.backward.*got 1, expected 2"),
-    (lambda a, b, dy: (dy, dy, dy), MXNetError, "Scaled.backward.*got 3, expected 2"),
-    (lambda a, b, dy: None, MXNetError, "got 1, expected 2"),
-    (lambda a, b, dy: (dy, "text"), TypeError, "Scaled.backward.*NDArray or None"),
+NOT_ARRAYS = [
+    lambda x, y: autograd.backward([y, 5]),
+    lambda x, y: y.backward([1]),
+    lambda x, y: autograd.backward(y, [5]),
+    lambda x, y: autograd.grad(y, 5),
+    lambda x, y: autograd.grad(y, [5]),
+    lambda x, y: autograd.mark_variables(5, 6),
 ]
 
 
-@pytest.mark.parametrize("case", range(len(WRONG)))
-def test_wrong_gradients(case):
-    rule, error, text = WRONG[case]
-    with pytest.raises(error, match=text):
-        run(rule)
-    assert not autograd.is_recording() and not autograd.is_training()
-
-
-@pytest.mark.xfail(strict=True, reason="the message is about an inner operator: '_view_as: 5 elements ...'")
-def test_gradient_of_a_wrong_shape_names_the_function():
-    with pytest.raises(MXNetError, match=r"Scaled.backward.*got.*\(5,\), expected.*\(2,\)"):
-        run(lambda a, b, dy: (dy, nd.ones(5)))
-
-
-def test_exceptions_arrive_as_they_are():
-    class MyError(Exception):
-        pass
-
-    thrown = MyError("mine")
-
-    def rule(a, b, dy):
-        raise thrown
-
-    with pytest.raises(MyError) as caught:
-        run(rule)
-    assert caught.value is thrown
-    assert any(entry.name == "rule" for entry in caught.traceback)
-    for error in (KeyboardInterrupt, StopIteration, MXNetError, MemoryError):
-
-        def fail(a, b, dy, error=error):
-            raise error("x")
-
-        with pytest.raises(error):
-            run(fail)
-    assert run(right) == [[3, 4], [1, 2]]
-
-
-def test_exception_in_forward_keeps_recording_on():
-    class Bad(autograd.Function):
-        def forward(self, x):
-            raise LookupError("no")
-
-    with autograd.record():
-        with pytest.raises(LookupError):
-            Bad()(variable([1.0]))
-        assert autograd.is_recording()
-
-
-def test_function_with_several_outputs():
-    seen = []
-
-    class Two(autograd.Function):
-        def forward(self, x):
-            return x * 2, x * 3
-
-        def backward(self, da, db):
-            seen.append((da.asnumpy().tolist(), db.asnumpy().tolist()))
-            return da * 2 + db * 3
-
-    x = variable([1.0, 1.0])
-    with autograd.record():
-        out = Two()(x)
-        assert isinstance(out, tuple)
-        y = out[0] * 10
-    y.backward()
-    assert seen == [([10, 10], [0, 0])]
-    assert x.grad.asnumpy().tolist() == [20, 20]
-
-
-def test_function_is_called_once_and_only_taped_under_record():
-    f = Scaled(right)
-    f(nd.ones(2), nd.ones(2))
-    with pytest.raises(AssertionError, match="once"):
-        f(nd.ones(2), nd.ones(2))
-    y = Scaled(right)(variable([1.0]), variable([1.0]))
-    with pytest.raises(MXNetError):
-        y.backward()
-
-
-def test_function_is_released_with_its_graph():
-    f = Scaled(right)
-    alive = weakref.ref(f)
-    a = variable([1.0])
-    with autograd.record():
-        y = f(a, a)
-    del f
-    gc.collect()
-    assert alive() is not None
-    y.backward()
-    gc.collect()
-    assert a.grad.asscalar() == 2
-    assert alive() is None
+@pytest.mark.parametrize("case", range(len(NOT_ARRAYS)))
+def test_what_is_no_array_is_a_type_error(case):
+    with pytest.raises(TypeError, match="NDArray|not iterable"):
+        recorded(NOT_ARRAYS[case])()
