@@ -257,6 +257,5 @@ def test_iteration():
     assert (a + b + c).asscalar() == 6 and list(nd.zeros((0, 3))) == []
 
 
-@pytest.mark.xfail(strict=True, reason="NDArray has no __reversed__ and is not a sequence type for reversed()")
 def test_reversed():
     assert [e.asscalar() for e in reversed(nd.array([3, 1, 2]))] == [2, 1, 3]
