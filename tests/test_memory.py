@@ -1,7 +1,6 @@
 """What computing costs: loops over memory, live tape nodes and bytes, and what happens when memory is short."""
 
 import gc
-import time
 
 import numpy as np
 import pytest
@@ -82,24 +81,6 @@ def test_long_chains_of_other_shapes():
         z = sum(parts)
     z.backward()
     assert x.grad.asnumpy().tolist() == [2000, 0]
-
-
-def per_op(n, repeats):
-    best = float("inf")
-    for _ in range(repeats):
-        x = variable([1.0])
-        begin = time.perf_counter()
-        with autograd.record():
-            y = chain(n, x)
-        y.backward()
-        del y
-        best = min(best, (time.perf_counter() - begin) / n)
-    return best
-
-
-def test_time_per_op_does_not_grow_with_the_chain():
-    # The goal is a factor of two; four leaves room for a busy machine.
-    assert per_op(300_000, 2) < 4 * per_op(1000, 30)
 
 
 # ---- nodes and bytes ----
