@@ -117,11 +117,16 @@ fn one_tape_walked_by_all() {
     })
     .unwrap();
     let keep = Walk { retain_graph: true, ..ONCE };
-    let grads =
-        together(|_| grad(&[y.clone()], &[v.clone()], &[None], keep).unwrap().remove(0).to_vec::<f32>().unwrap());
+    let grads = together(|_| {
+        grad(std::slice::from_ref(&y), std::slice::from_ref(&v), &[None], keep)
+            .unwrap()
+            .remove(0)
+            .to_vec::<f32>()
+            .unwrap()
+    });
     assert!(grads.iter().all(|g| *g == [3., 12., 27., 48.]));
     // Without retain_graph the tape is for one of them; the others get an error, or what was left: never a panic.
-    let done = together(|_| backward(&[y.clone()], &[None], ONCE).is_ok());
+    let done = together(|_| backward(std::slice::from_ref(&y), &[None], ONCE).is_ok());
     assert!(done.iter().any(|ok| *ok));
 }
 

@@ -1,5 +1,7 @@
 //! Random expressions, reductions and casts: fused, one op at a time, and by a naive evaluation.
 
+#![allow(clippy::needless_range_loop, reason = "an axis numbers several lists at once")]
+
 use oxgrad::base::dtype::Element;
 use oxgrad::base::error::catch;
 use oxgrad::base::layout::broadcast;
