@@ -5,6 +5,7 @@
 pub mod autograd; // scopes, backward, NDArray
 pub mod base; // errors, dtypes, layouts, pooled buffers
 pub mod cpu; // the CPU executor
+pub mod gpu; // the GPU executor: plans, WGSL, batches for a driver
 pub mod graph; // op records, values on the tape, apply
 pub mod ir; // what executors run: element functions, reductions, programs
 pub mod ops; // one record per op

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const ORDER: [&str; 8] = ["base", "ir", "cpu", "tensor", "graph", "ops", "autograd", "python"];
+const ORDER: [&str; 9] = ["base", "ir", "cpu", "gpu", "tensor", "graph", "ops", "autograd", "python"];
 
 fn sources(folder: &Path, out: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {

@@ -4,4 +4,4 @@ pub mod program;
 pub mod tile;
 
 pub use program::{Program, Source};
-pub use tile::{FoldTile, In, MapFn, ReduceFn, Tile};
+pub use tile::{FoldText, FoldTile, In, MapFn, ReduceFn, Tile};

@@ -7,9 +7,9 @@ use crate::graph::params::Ints;
 use crate::graph::{Check, Grad, Kind, Op, Var, apply1};
 use crate::ir::MapFn;
 use crate::ir::tile::Compute::Native;
-use crate::ops::Ops;
 use crate::ops::expr::shape_of;
 use crate::ops::getitem::index_var;
+use crate::ops::{Ops, device};
 use crate::{ensure, num_tiles, rule, with_dtype};
 use smallvec::smallvec;
 use std::sync::Arc;
@@ -53,6 +53,9 @@ pub static TAKE: Op = Op {
     kind: Kind::Compose(|v, args| {
         let p = TakeParams::read(args);
         let axis = axis_index("take", p.axis, v[0].ndim()).or_throw();
+        if let Some(index) = device::row_numbers_of(&v[1], &v[0], v[0].shape()[axis], &p.mode).or_throw() {
+            return smallvec![v[0].take_axis(axis, &index)];
+        }
         let index = resolve("take", &v[1], v[0].shape()[axis], &p.mode).or_throw();
         smallvec![v[0].take_axis(axis, &index_var(v[1].shape(), &index).or_throw())]
     }),
@@ -88,6 +91,9 @@ pub static PICK: Op = Op {
         }
         .or_throw();
         let (n, inner): (usize, usize) = (data.shape()[axis], data.shape()[axis + 1..].iter().product());
+        if let Some(out) = device::pick(data, &v[1], axis, p.keepdims, &p.mode).or_throw() {
+            return smallvec![out];
+        }
         let mut index = resolve("pick", &v[1], n, &p.mode).or_throw();
         if index.len() * n != data.numel() {
             Error::op(format_args!(
@@ -166,6 +172,9 @@ pub static EMBEDDING: Op = Op {
                 p.output_dim
             ))
             .throw();
+        }
+        if let Some(index) = device::row_numbers_of(&v[0], &v[1], v[1].shape()[0], "clip").or_throw() {
+            return smallvec![v[1].take_rows(&index)];
         }
         let index = resolve("Embedding", &v[0], v[1].shape()[0], "clip").or_throw();
         smallvec![v[1].take_rows(&index_var(v[0].shape(), &index).or_throw())]
@@ -298,7 +307,10 @@ pub static ONE_HOT: Op = Op {
             });
             Ok(())
         },
-        gpu: None,
+        gpu: Some(|t, args, wanted| {
+            let p = OneHotParams::read(args);
+            device::one_hot(&t[0], p.on_value, p.off_value, &wanted[0])
+        }),
     },
     grad: Grad::Zero,
     check: Check { range: FLAT, like: "", calls: &[] },
@@ -316,7 +328,7 @@ pub static SELECT: Op = Op {
         name: "_select",
         compute: Native,
         tile: num_tiles!(|c, x, y| if c.nonzero() { x } else { y }),
-        wgsl: "select({2}, {1}, {0} != 0)",
+        wgsl: "select({1}, {2}, {0} == 0)",
     }),
     grad: rule!(
         FromInputs | c,
@@ -614,7 +626,7 @@ pub static SHAPE_ARRAY: Op = Op {
     writes: &[],
     kind: Kind::View(|t, _| {
         let dims: Vec<i64> = t.shape().iter().map(|&d| d as i64).collect();
-        crate::tensor::Tensor::from_slice(&[dims.len()], &dims)
+        crate::tensor::Tensor::from_slice(&[dims.len()], &dims)?.on_device(t.device())
     }),
     grad: Grad::Zero,
     check: Check { range: FLAT, like: "lambda data: np.array(data.shape)", calls: &[(&[&[2, 3]], "")] },
@@ -627,7 +639,7 @@ pub static SIZE_ARRAY: Op = Op {
     params: &[],
     method: true,
     writes: &[],
-    kind: Kind::View(|t, _| crate::tensor::Tensor::from_slice(&[1], &[t.numel() as i64])),
+    kind: Kind::View(|t, _| crate::tensor::Tensor::from_slice(&[1], &[t.numel() as i64])?.on_device(t.device())),
     grad: Grad::Zero,
     check: Check { range: FLAT, like: "lambda data: np.array([data.size])", calls: &[(&[&[2, 3]], "")] },
 };

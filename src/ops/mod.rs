@@ -5,6 +5,7 @@
 pub mod activation;
 pub mod binary;
 pub mod conv;
+pub mod device;
 pub mod dot;
 pub mod expr;
 pub mod getitem;

@@ -1,6 +1,7 @@
 //! Gathers the deferred work behind a value into one program: which nodes join it, which are leaves, which are written.
 
 use crate::base::layout::Layout;
+use crate::base::lock::lock;
 use crate::base::{DType, Result, Strides};
 use crate::ir::program::{Program, Reg, Source};
 use crate::ir::tile::Compute;
@@ -22,9 +23,30 @@ struct Node {
     imm: SmallVec<[f64; 2]>,
 }
 
-pub struct LeafRef {
+/// Where the elements of a leaf are.
+pub trait Place: Sized {
+    /// The place of a value, forced if need be.
+    fn of(tensor: &Tensor) -> Result<Self>;
+    fn layout(&self, shape: &[usize]) -> Layout;
+    /// Whether only the leaf and its value hold the memory.
+    fn sole(&self) -> bool;
+}
+
+impl Place for Storage {
+    fn of(tensor: &Tensor) -> Result<Storage> {
+        tensor.storage().cloned()
+    }
+    fn layout(&self, shape: &[usize]) -> Layout {
+        Layout { shape: shape.into(), strides: self.strides.clone(), offset: self.offset }
+    }
+    fn sole(&self) -> bool {
+        Arc::strong_count(&self.buffer) <= 2
+    }
+}
+
+pub struct LeafRef<P> {
     pub value: Arc<Value>,
-    pub storage: Storage,
+    pub storage: P,
     pub strides: Strides,
     /// Index of the last instruction that reads it.
     pub last_use: usize,
@@ -32,9 +54,9 @@ pub struct LeafRef {
     pub exclusive: bool,
 }
 
-pub struct Region {
+pub struct Region<P> {
     pub program: Program,
-    pub leaves: Vec<LeafRef>,
+    pub leaves: Vec<LeafRef<P>>,
     /// Values to write, in the order of the program's outputs; the root is the last.
     pub outputs: Vec<Arc<Value>>,
 }
@@ -51,7 +73,7 @@ fn parts(expr: &Expr) -> Option<(Option<&'static MapFn>, SmallVec<[Tensor; 3]>, 
     match expr {
         Expr::Map { f, ins, imm } => Some((Some(f), ins.clone(), imm.clone())),
         Expr::Cast { input } => Some((None, [input.clone()].into_iter().collect(), SmallVec::new())),
-        Expr::Reduce { .. } => None,
+        Expr::Reduce { .. } | Expr::Gpu(_) => None,
     }
 }
 
@@ -61,15 +83,15 @@ enum Visit {
     Leave(usize),
 }
 
-impl Region {
+impl<P: Place> Region<P> {
     /// The region whose last value is computed by `expr` over `shape`. `strict` forces interior values that others
     /// hold (a fold cannot write them on its way) instead of making them outputs.
-    pub fn gather(root: Option<&Arc<Value>>, expr: &Expr, shape: &[usize], strict: bool) -> Result<Region> {
+    pub fn gather(root: Option<&Arc<Value>>, expr: &Expr, shape: &[usize], strict: bool) -> Result<Region<P>> {
         let mut nodes: Vec<Node> = Vec::new();
         let mut order: Vec<usize> = Vec::new();
         let mut node_of: HashMap<*const Value, usize> = HashMap::new();
         let mut leaf_of: HashMap<*const Value, usize> = HashMap::new();
-        let mut leaves: Vec<LeafRef> = Vec::new();
+        let mut leaves: Vec<LeafRef<P>> = Vec::new();
         let mut edges: HashMap<*const Value, usize> = HashMap::new();
 
         let mut stack = Vec::new();
@@ -97,7 +119,7 @@ impl Region {
                 continue;
             }
             if value.ready.get().is_none() && value.shape.as_slice() == shape {
-                let expr = value.expr.lock().unwrap_or_else(|e| e.into_inner());
+                let expr = lock(&value.expr);
                 if let Some((f, ins, imm)) = expr.as_deref().and_then(parts) {
                     drop(expr);
                     let node = nodes.len();
@@ -109,10 +131,8 @@ impl Region {
                 }
             }
             let tensor = Tensor::Array(value);
-            let storage = tensor.storage()?.clone();
-            let layout =
-                Layout { shape: tensor.shape().into(), strides: storage.strides.clone(), offset: storage.offset };
-            let strides = layout.broadcast_to(shape).strides;
+            let storage = P::of(&tensor)?;
+            let strides = storage.layout(tensor.shape()).broadcast_to(shape).strides;
             let Tensor::Array(value) = tensor else { continue };
             leaf_of.insert(key, leaves.len());
             leaves.push(LeafRef { value, storage, strides, last_use: 0, exclusive: true });
@@ -191,7 +211,7 @@ impl Region {
         for leaf in &mut region.leaves {
             // Held by: the list, its real parents and our copies of their inputs.
             let inside = 1 + 2 * edges[&Arc::as_ptr(&leaf.value)];
-            leaf.exclusive &= Arc::strong_count(&leaf.value) <= inside && Arc::strong_count(&leaf.storage.buffer) <= 2;
+            leaf.exclusive &= Arc::strong_count(&leaf.value) <= inside && leaf.storage.sole();
         }
         Ok(region)
     }
