@@ -77,6 +77,7 @@ fn launch(
         label: shader.name,
         inputs: inputs.iter().map(|s| s.buffer.id).collect::<Bindings>(),
         outputs: outputs.iter().map(|b| b.id).collect(),
+        updates: std::ptr::eq(shader, &ADD_ROWS) || std::ptr::eq(shader, &GATHER_ADD) || std::ptr::eq(shader, &COPY),
         groups: groups as u64,
         params,
     };

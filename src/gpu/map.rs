@@ -76,6 +76,17 @@ struct Plan {
 impl Plan {
     /// `head` words of parameters are left for the caller. `None` where they or the bindings do not suffice.
     fn new(program: &Program, operands: &[Operand], shape: &[usize], head: usize, wide_ok: bool) -> Option<Plan> {
+        Plan::in_place(program, operands, shape, head, wide_ok, &[])
+    }
+    /// The same where output `k` takes the place of leaf `reuse[k]`.
+    fn in_place(
+        program: &Program,
+        operands: &[Operand],
+        shape: &[usize],
+        head: usize,
+        wide_ok: bool,
+        reuse: &[Option<usize>],
+    ) -> Option<Plan> {
         let strides: Vec<&[isize]> = operands
             .iter()
             .filter_map(|o| match o {
@@ -107,8 +118,13 @@ impl Plan {
             plan.params.extend(dims.iter().map(|&d| d as u32));
         }
         let mut strides = strides.iter();
-        for (operand, &dtype) in operands.iter().zip(&program.leaves) {
+        for (l, (operand, &dtype)) in operands.iter().zip(&program.leaves).enumerate() {
             let word = plan.params.len();
+            if let Some(k) = reuse.iter().position(|r| *r == Some(l)) {
+                strides.next()?;
+                plan.leaves.push(Leaf { walk: Walk::Own(k), word });
+                continue;
+            }
             let walk = match operand {
                 Operand::Number(scalar) => {
                     plan.params.push(bits(*scalar, dtype));
@@ -173,6 +189,7 @@ impl Plan {
                 Walk::Flat(b) => (b as u64) << 2,
                 Walk::Strided(b) => (b as u64) << 2 | 1,
                 Walk::Number => 2,
+                Walk::Own(k) => (k as u64) << 2 | 3,
             };
             key.push(walk << 8 | *dtype as u64);
         }
@@ -206,35 +223,38 @@ fn bytes(n: usize) -> u64 {
     4 * n as u64
 }
 
-/// Runs an elementwise region that [`fits`] over a shape with elements: one buffer for each output.
+/// Runs an elementwise region that [`fits`] over a shape with elements: one buffer for each output. Output `k` goes into
+/// the buffer of leaf `reuse[k]`, which nobody else may hold: its own elements in C order, from the first on.
 pub fn run_map(
     runtime: &Arc<Runtime>,
     program: &Program,
     operands: &[Operand],
     shape: &[usize],
+    reuse: &[Option<usize>],
 ) -> Result<SmallVec<[Arc<GpuBuffer>; 1]>> {
     let n: usize = shape.iter().product();
-    let Some(mut plan) = Plan::new(program, operands, shape, 1, true) else {
+    let Some(mut plan) = Plan::in_place(program, operands, shape, 1, true, reuse) else {
         return Err(crate::base::Error::op("gpu: a region too large for one launch"));
     };
     let threads = if plan.wide { n / 4 } else { n };
     plan.params[0] = threads as u32;
-    let outputs = program.outputs.iter().map(|_| runtime.alloc(bytes(n))).collect::<Result<SmallVec<[_; 1]>>>()?;
+    let kept = |k: usize| match operands.get((*reuse.get(k)?)?) {
+        Some(Operand::Data(s)) => Some(s.buffer.clone()),
+        _ => None,
+    };
+    let outputs = (0..program.outputs.len()).map(|k| kept(k).map_or_else(|| runtime.alloc(bytes(n)), Ok));
+    let outputs = outputs.collect::<Result<SmallVec<[_; 1]>>>()?;
     let launch = Launch {
         key: plan.key(0, program),
         label: "map",
         inputs: plan.buffers.clone(),
         outputs: outputs.iter().map(|o| o.id).collect(),
+        updates: reuse.iter().any(Option::is_some),
         groups: threads.div_ceil(64) as u64,
         params: plan.params.clone(),
     };
     runtime.launch(launch, || wgsl::map(&plan.shape(program)))?;
     Ok(outputs)
-}
-
-/// The text of the shader that an elementwise region would run, for tests of the text alone.
-pub fn map_text(program: &Program, operands: &[Operand], shape: &[usize]) -> Option<String> {
-    Plan::new(program, operands, shape, 1, true).map(|plan| wgsl::map(&plan.shape(program)))
 }
 
 /// Threads that share one chunk, and loop steps that one thread may take: drivers cut longer loops short.
@@ -291,6 +311,7 @@ pub fn run_fold(
             label: f.name,
             inputs: plan.buffers.clone(),
             outputs: [out.id].into_iter().collect(),
+            updates: false,
             groups: if team { items } else { items.div_ceil(64) } as u64,
             params: plan.params.clone(),
         };

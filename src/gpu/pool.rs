@@ -1,7 +1,7 @@
 //! Buffers that nothing uses, by size class. Only their numbers are here; the driver has the memory.
 
 use crate::gpu::driver::BufferId;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// The size of a buffer that holds `bytes`: 256, then four steps to each power of two.
 pub fn class_bytes(bytes: u64) -> u64 {
@@ -11,9 +11,10 @@ pub fn class_bytes(bytes: u64) -> u64 {
     bytes.div_ceil(step) * step
 }
 
-/// Free buffers, newest first: commands run in order, so one may be written again while its last reader is pending.
+/// Free buffers; commands run in order, so one may be written again while its last reader is pending. The lowest number
+/// goes first: a loop then meets the same buffers in the same places after a few rounds, and needs no new groups.
 pub struct Pool {
-    free: HashMap<u64, Vec<BufferId>>,
+    free: HashMap<u64, BTreeSet<BufferId>>,
     kept: u64,
     cap: u64,
 }
@@ -28,9 +29,10 @@ impl Pool {
     /// A free buffer of the class for which `fits` holds.
     pub fn take(&mut self, class: u64, fits: impl Fn(BufferId) -> bool) -> Option<BufferId> {
         let list = self.free.get_mut(&class)?;
-        let at = list.iter().rposition(|&id| fits(id))?;
+        let id = list.iter().copied().find(|&id| fits(id))?;
+        list.remove(&id);
         self.kept -= class;
-        Some(list.remove(at))
+        Some(id)
     }
     /// Keeps a buffer; false where the pool is full, and the buffer should be dropped.
     pub fn give(&mut self, class: u64, id: BufferId) -> bool {
@@ -38,16 +40,15 @@ impl Pool {
             return false;
         }
         self.kept += class;
-        self.free.entry(class).or_default().push(id);
+        self.free.entry(class).or_default().insert(id);
         true
     }
     /// Takes out one buffer; whether it was there.
     pub fn forget(&mut self, class: u64, id: BufferId) -> bool {
         let Some(list) = self.free.get_mut(&class) else { return false };
-        let before = list.len();
-        list.retain(|&i| i != id);
-        self.kept -= class * (before - list.len()) as u64;
-        list.len() < before
+        let there = list.remove(&id);
+        self.kept -= class * u64::from(there);
+        there
     }
     /// All free buffers, which the pool forgets.
     pub fn drain(&mut self) -> Vec<BufferId> {

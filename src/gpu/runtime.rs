@@ -5,7 +5,7 @@
 use crate::base::lock::lock;
 use crate::base::{Error, Kind, Result};
 use crate::gpu::driver::{Batch, BufferId, Caps, Driver};
-use crate::gpu::tape::{Counts, Launch, Tape};
+use crate::gpu::tape::{Counts, Key, Launch, Tape};
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -140,6 +140,15 @@ impl Runtime {
             Some(error) => Err(error),
             None => Ok(()),
         }
+    }
+
+    /// Whether the device has the shader of a key.
+    pub fn has_pipeline(&self, key: &Key) -> bool {
+        lock(&self.state).tape.has_pipeline(key)
+    }
+    /// Whether somebody else may look at the memory.
+    pub fn is_exported(&self, buffer: &GpuBuffer) -> bool {
+        lock(&self.state).tape.is_exported(buffer.id)
     }
 
     /// Sends what is recorded. Failures show when what they spoiled is read.

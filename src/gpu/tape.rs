@@ -15,9 +15,11 @@ const GROUPS: usize = 4096;
 pub struct Launch<'a> {
     pub key: Key,
     pub label: &'a str,
-    /// Read-only buffers; none twice, none an output.
+    /// Read-only buffers, none of them an output.
     pub inputs: Bindings,
     pub outputs: Bindings,
+    /// Whether outputs are read before they are written: the content that they have counts.
+    pub updates: bool,
     /// Workgroups in all; they are spread over two axes.
     pub groups: u64,
     pub params: Vec<u32>,
@@ -136,6 +138,9 @@ impl Tape {
     pub fn export(&mut self, id: BufferId) {
         self.exported.insert(id);
     }
+    pub fn is_exported(&self, id: BufferId) -> bool {
+        self.exported.contains(&id)
+    }
     /// Nothing uses the buffer any more.
     pub fn free(&mut self, id: BufferId) {
         let class = self.sizes.get(&id).copied().unwrap_or(0);
@@ -163,6 +168,10 @@ impl Tape {
 
     // ---- work ----
 
+    pub fn has_pipeline(&self, key: &Key) -> bool {
+        self.pipelines.contains_key(key)
+    }
+
     /// A new buffer with these bytes, a multiple of four.
     pub fn upload(&mut self, bytes: Vec<u8>) -> (BufferId, u64) {
         assert!(bytes.len().is_multiple_of(4), "uploads are whole words");
@@ -176,9 +185,10 @@ impl Tape {
 
     /// Records a launch; `print` gives the shader where the device does not have it yet.
     pub fn launch(&mut self, launch: Launch, print: impl FnOnce() -> String) {
-        let Launch { key, label, inputs, outputs, groups, params } = launch;
+        let Launch { key, label, inputs, outputs, updates, groups, params } = launch;
         // What is made from lost data is lost.
-        if let Some(error) = inputs.iter().find_map(|id| self.failed.get(id)).cloned() {
+        let read = inputs.iter().chain(outputs.iter().filter(|_| updates));
+        if let Some(error) = read.filter_map(|id| self.failed.get(id)).next().cloned() {
             self.failed.extend(outputs.iter().map(|&id| (id, error.clone())));
             return;
         }

@@ -14,6 +14,8 @@ pub enum Walk {
     Flat(usize),
     /// By coordinates and strides.
     Strided(usize),
+    /// The element that an output is about to replace.
+    Own(usize),
     /// The parameter that holds the number.
     Number,
 }
@@ -183,6 +185,7 @@ fn leaves(s: &Shape, i: &str) -> Vec<String> {
             let steps: String = (0..s.rank).map(|a| format!(" + c{a} * {}", word(leaf.word + 1 + a))).collect();
             format!("b{b}[{}{steps}]", word(leaf.word))
         }
+        Walk::Own(k) => format!("o{k}[{i}]"),
         Walk::Number => typed_word(leaf.word, dtype),
     };
     s.leaves.iter().zip(&s.program.leaves).map(|(l, &d)| at(l, d)).collect()

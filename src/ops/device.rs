@@ -1,20 +1,22 @@
 //! GPU forms of kernels: what a record's `gpu` names. Each launches hand-written shaders on device memory.
 
 use crate::base::layout::c_strides;
-use crate::base::{DType, Result, Shape};
+use crate::base::lock::lock;
+use crate::base::{DType, Device, Result, Shape};
 use crate::gpu::kernels::{self, COPY_RANK, Matrix, ROW_NORM, ROW_NORM_GRAD, Rows, SOFTMAX, SOFTMAX_GRAD};
 use crate::gpu::map::{GpuStorage, bits, collapse};
 use crate::gpu::runtime::{GpuBuffer, Runtime, runtime};
 use crate::graph::{Args, Meta, Var};
 use crate::ir::program::Scalar;
-use crate::ops::binary::MOD;
-use crate::ops::index::{ONE_HOT, OneHotParams, select};
+use crate::ops::binary::{EQUAL, MOD};
+use crate::ops::index::select;
 use crate::ops::reduce::SUM;
 use crate::ops::unary::{CLIP, ClipParams};
 use crate::tensor::Tensor;
 use crate::tensor::gpu::common_device;
 use smallvec::{SmallVec, smallvec};
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
 
 type Outs = Result<Option<SmallVec<[Tensor; 1]>>>;
 
@@ -257,7 +259,7 @@ pub fn row_numbers_of(index: &Var, data: &Var, n: usize, mode: &str) -> Result<O
     Ok(if data.tensor.on_gpu() { limited(index, n, mode) } else { None })
 }
 
-/// `pick` on a GPU: what the one-hot rows select, summed. One term of each sum is not zero, so it is exact.
+/// `pick` on a GPU: what a comparison with 0, 1, 2 … selects, summed. One term of each sum is not zero, so it is exact.
 pub fn pick(data: &Var, index: &Var, axis: usize, keepdims: bool, mode: &str) -> Result<Option<Var>> {
     common_device("pick", &[index.tensor.clone(), data.tensor.clone()])?;
     let n = data.shape()[axis];
@@ -265,16 +267,33 @@ pub fn pick(data: &Var, index: &Var, axis: usize, keepdims: bool, mode: &str) ->
     if !data.tensor.on_gpu() || index.numel() != rest.iter().product::<usize>() {
         return Ok(None);
     }
-    let Some(index) = limited(index, n, mode) else { return Ok(None) };
-    // The hot axis comes last; it goes where the picked one is.
-    let hot = OneHotParams { depth: n as i64, on_value: 1.0, off_value: 0.0, dtype: DType::I32 };
-    let mut hot = index.reshape(&rest).with(&ONE_HOT, hot.args());
-    let mut order: Vec<usize> = (0..data.ndim() - 1).collect();
-    order.insert(axis, data.ndim() - 1);
-    hot = Var::new(hot.tensor.with_layout(hot.tensor.layout()?.permute(&order))?);
+    // Numbers, limits, comparison and sum are one launch: all have the shape of the data.
+    let mut spread: Shape = data.shape().into();
+    spread[axis] = 1;
+    let index = index.detached().reshape(&spread).broadcast_to(data.shape());
+    let Some(index) = limited(&index, n, mode) else { return Ok(None) };
+    spread.fill(1);
+    spread[axis] = n;
+    let hot = index.binary(&EQUAL, &iota(n, data.tensor.device())?.reshape(&spread));
     let zero = Var::scalar(0.0);
-    let picked = select(&hot.cast(data.dtype()), data, &zero).sum_axes(&[axis], keepdims);
-    Ok(Some(picked))
+    Ok(Some(select(&hot.cast(data.dtype()), data, &zero).sum_axes(&[axis], keepdims)))
+}
+
+/// `0..n` on a device. The last few are kept: picking classes asks for the same one in every step.
+fn iota(n: usize, device: Device) -> Result<Var> {
+    static KEPT: Mutex<VecDeque<Tensor>> = Mutex::new(VecDeque::new());
+    let runtime = runtime(device.id)?;
+    let mut kept = lock(&KEPT);
+    let mine =
+        |t: &&Tensor| t.shape() == [n] && t.device_data().is_ok_and(|d| Arc::ptr_eq(&d.buffer.runtime, &runtime));
+    if let Some(found) = kept.iter().find(mine) {
+        return Ok(Var::new(found.clone()));
+    }
+    let numbers: Vec<i32> = (0..n as i32).collect();
+    let made = Tensor::from_slice(&[n], &numbers)?.on_device(device)?;
+    kept.truncate(15);
+    kept.push_front(made.clone());
+    Ok(Var::new(made))
 }
 
 // ---- moves ----

@@ -266,15 +266,24 @@ fn _gpu_run<'py>(
     }
     let hash = BuildHasherDefault::<DefaultHasher>::default();
     let key = vec![3, hash.hash_one(code), hash.hash_one((code.len(), code)), data.len() as u64];
+    // Code that the device has not seen goes alone: if it is wrong, nothing else is lost with it.
+    let fresh = !runtime.has_pipeline(&key);
+    if fresh {
+        py.detach(|| runtime.flush())?;
+    }
     let launch = Launch {
         key,
         label: "run_wgsl",
         inputs: data.iter().map(|d| d.buffer.id).collect(),
         outputs: made.iter().map(|(_, _, b)| b.id).collect(),
+        updates: false,
         groups,
         params,
     };
     runtime.launch(launch, || code.to_owned())?;
+    if fresh {
+        py.detach(|| runtime.flush())?;
+    }
     made.into_iter().map(|(s, d, b)| PyNDArray::wrap(py, Var::new(Tensor::from_device(s, d, gpu(id), b)))).collect()
 }
 
@@ -314,7 +323,7 @@ fn _gpu_generated(
             let ins: Vec<_> = (0..operands.len() as u32).map(crate::ir::Source::Reg).collect();
             let out = program.map(f, dtype, &ins, &imm);
             program.outputs.push(out);
-            map::run_map(&runtime, &program, &operands, &[n])?;
+            map::run_map(&runtime, &program, &operands, &[n], &[])?;
         }
         OpKind::Reduce(f) if crate::gpu::wgsl::has_fold(f, dtype) => {
             program.outputs.push(0);

@@ -40,7 +40,10 @@ impl Place for Operand {
         }
     }
     fn sole(&self) -> bool {
-        false
+        match self {
+            Operand::Data(s) => Arc::strong_count(&s.buffer) <= 2 && !s.buffer.runtime.is_exported(&s.buffer),
+            Operand::Number(_) => false,
+        }
     }
 }
 
@@ -235,7 +238,8 @@ impl Value {
             region = Region::<Operand>::gather(Some(self), expr, &self.shape, false)?;
             operands = region.operands();
         }
-        let buffers = run_map(runtime, &region.program, &operands, &self.shape)?;
+        let reuse = region.donors(&self.shape);
+        let buffers = run_map(runtime, &region.program, &operands, &self.shape, &reuse)?;
         let mut own = None;
         for (output, buffer) in region.outputs.iter().zip(buffers) {
             let data = GpuStorage { buffer, strides: c_strides(&output.shape), offset: 0 };
@@ -283,6 +287,19 @@ impl Value {
 }
 
 impl Region<Operand> {
+    /// For each output a dying leaf whose buffer it may take: a thread reads its elements before it writes them.
+    fn donors(&self, shape: &[usize]) -> Vec<Option<usize>> {
+        let mut taken = vec![false; self.leaves.len()];
+        let mut donor = |dtype: DType| {
+            let free = self.leaves.iter().zip(&taken).position(|(leaf, taken)| {
+                let Operand::Data(s) = &leaf.storage else { return false };
+                let own = s.offset == 0 && is_contiguous(shape, &leaf.strides) && leaf.value.shape.as_slice() == shape;
+                leaf.exclusive && !taken && own && leaf.value.dtype == dtype
+            });
+            free.inspect(|&l| taken[l] = true)
+        };
+        self.outputs.iter().map(|o| donor(o.dtype)).collect()
+    }
     /// The leaves as launches take them, broadcast to the loop's shape.
     fn operands(&self) -> Vec<Operand> {
         let operand = |leaf: &crate::tensor::region::LeafRef<Operand>| match &leaf.storage {

@@ -168,6 +168,19 @@ impl<P: Place> Region<P> {
             return Region::gather(root, expr, shape, strict);
         }
 
+        // What stays deferred keeps what it was made of, down to its leaves.
+        let mut stays: Vec<bool> = shared.iter().zip(&written).map(|(s, w)| *s && !w).collect();
+        for &n in order.iter().rev() {
+            for input in &nodes[n].ins {
+                if stays[n]
+                    && let Tensor::Array(v) = input
+                    && let Some(&m) = node_of.get(&Arc::as_ptr(v))
+                {
+                    stays[m] |= !written[m];
+                }
+            }
+        }
+
         let mut region = Region { program: Program::default(), leaves, outputs: Vec::new() };
         region.program.leaves = region.leaves.iter().map(|l| l.value.dtype).collect();
         let mut reg_of: Vec<Reg> = vec![0; nodes.len()];
@@ -190,7 +203,7 @@ impl<P: Place> Region<P> {
                     && let Some(leaf) = region.leaves.get_mut(*reg as usize)
                 {
                     leaf.last_use = now;
-                    leaf.exclusive &= !shared[n];
+                    leaf.exclusive &= !shared[n] && !stays[n];
                 }
             }
             if written[n] {

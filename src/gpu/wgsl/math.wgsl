@@ -154,13 +154,14 @@ fn oxg_log10(x: f32) -> f32 {
     return oxg_log_ends(y, x, 0.0);
 }
 
+// Where 1 + x would lose what matters, the polynomial takes x itself. What the sum loses elsewhere cannot be had back:
+// drivers take (1 + x) - 1 for x.
 fn oxg_log1p(x: f32) -> f32 {
-    let u = 1.0 + x;
-    let s = oxg_split(u);
-    // The rounding error of u, over u.
-    let c = select(1.0 - (u - x), x - (u - 1.0), u < 2.0) / u;
-    let low = (s.k * 1.4286068e-6 + (oxg_log_rest(s.f) + c)) - 0.5 * s.f * s.f;
-    let y = oxg_log_ends(s.k * 0.69314575 + (s.f + low), x, -1.0);
+    let near = x > -0.2928 && x < 0.4142;
+    let s = oxg_split(select(1.0 + x, 1.0, near));
+    let f = select(s.f, x, near);
+    let low = (s.k * 1.4286068e-6 + oxg_log_rest(f)) - 0.5 * f * f;
+    let y = oxg_log_ends(s.k * 0.69314575 + (f + low), x, -1.0);
     return select(y, x, abs(x) < 2.0e-8);
 }
 
@@ -204,34 +205,36 @@ fn oxg_two_product(a: f32, b: f32) -> vec2<f32> {
     return vec2<f32>(p, ((ah * bh - p) + ah * bl + al * bh) + al * bl);
 }
 
-// log2 of a positive finite number as two numbers: 2 atanh(f / (2 + f)) with the quotient in two parts.
-fn oxg_log2_two(x: f32) -> vec2<f32> {
-    let p = oxg_split(x);
-    let m = 1.0 + p.f;
-    let d = m + 1.0;
-    let d_low = m - (d - 1.0);
-    let s = p.f / d;
+// log2(1 + f) as two numbers: 2 atanh(f / (2 + f)) with the quotient in two parts.
+fn oxg_log2_two(f: f32) -> vec2<f32> {
+    let m = 1.0 + f;
+    // 1 + m in two parts; cut by bits, since drivers take (1 + m) - 1 for m.
+    let high = bitcast<f32>(bitcast<u32>(m) & 0xfffffff0u);
+    let d = 1.0 + high;
+    let d_low = m - high;
+    let s = f / (d + d_low);
     let back = oxg_two_product(s, d);
-    let s_low = ((p.f - back.x) - back.y - s * d_low) / d;
+    let s_low = ((f - back.x) - back.y - s * d_low) / d;
     let z = s * s;
     let t = s_low + s * z * (0.33333334 + z * (0.2 + z * (0.14285715 + z * (0.11111111 + z * 0.09090909))));
     // 2 log2(e) in two parts.
     let l = oxg_two_product(s, 2.8853901);
-    let low = l.y + s * -3.851926e-8 + t * 2.8853901;
-    let top = p.k + l.x;
-    let lost = select((l.x - top) + p.k, (p.k - top) + l.x, abs(p.k) > abs(l.x));
-    return vec2<f32>(top, lost + low);
+    return vec2<f32>(l.x, l.y + s * -3.851926e-8 + t * 2.8853901);
 }
 
 fn oxg_pow(x: f32, y: f32) -> f32 {
     let a = abs(x);
     let inside = a > 0.0 && a < oxg_inf();
-    let l = oxg_log2_two(select(1.5, a, inside));
+    let parts = oxg_split(select(1.5, a, inside));
+    let l = oxg_log2_two(parts.f);
     let c = clamp(y, -1.0e9, 1.0e9);
-    let p = oxg_two_product(c, l.x);
-    let t = clamp(p.x, -200.0, 200.0);
-    let n = round(t);
-    let r = ((t - n) + select(p.y + c * l.y, 0.0, abs(p.x) > 190.0)) * 0.6931472;
+    let whole_part = oxg_two_product(c, parts.k);
+    let rest_part = oxg_two_product(c, l.x);
+    let total = whole_part.x + rest_part.x;
+    let n = round(clamp(total, -200.0, 200.0));
+    let beyond = (whole_part.x - n) + rest_part.x;
+    let t = beyond + ((whole_part.y + rest_part.y) + c * l.y);
+    let r = select(t, 0.0, abs(total) > 190.0) * 0.6931472;
     var v = oxg_scale(1.0 + (r + oxg_small(r)), clamp(i32(n), -250, 250));
     // Zero and infinity to a power.
     let grows = (a > 1.0) == (y > 0.0);
