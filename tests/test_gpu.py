@@ -386,3 +386,14 @@ def test_the_coverage_list_names_every_record():
     table = mx.gpu.coverage()
     assert sum(len(names) for names in table.values()) == len(mx._core.records())
     assert "dot" in table["own"] and "exp" in table["generated"] and "transpose" in table["view"]
+
+
+def test_shapes_of_one_element_share_no_shader_by_mistake():
+    for shape in ((1,), (3,), (1,), (2, 3)):
+        x = on_gpu(np.arange(6.0)) * 1
+        y = x[: int(np.prod(shape))].reshape(shape).copy()
+        y.wait_to_read()
+        for _ in range(3):
+            y = y * 2 + 1
+            y.wait_to_read()
+        np.testing.assert_array_equal(y.asnumpy().ravel(), np.arange(np.prod(shape)) * 8 + 7)

@@ -96,7 +96,7 @@ impl Plan {
             .collect();
         let (dims, strides) = collapse(shape, &strides);
         let rank = dims.len();
-        let flat = |s: &[isize]| rank == 1 && s[0] == 1;
+        let flat = |s: &[isize]| rank == 1 && (s[0] == 1 || dims[0] == 1);
         let n: usize = shape.iter().product();
         let mut offsets = operands.iter().filter_map(|o| match o {
             Operand::Data(s) => Some(s.offset),
@@ -183,7 +183,8 @@ impl Plan {
     }
     /// Everything that the printed text depends on.
     fn key(&self, kind: u64, program: &Program) -> Key {
-        let mut key = vec![kind, (self.rank as u64) << 1 | u64::from(self.wide), self.leaves.len() as u64];
+        let shape = (self.rank as u64) << 1 | u64::from(self.wide);
+        let mut key = vec![kind, shape, self.leaves.len() as u64, self.numbers as u64];
         for (leaf, dtype) in self.leaves.iter().zip(&program.leaves) {
             let walk = match leaf.walk {
                 Walk::Flat(b) => (b as u64) << 2,
