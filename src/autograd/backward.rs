@@ -4,11 +4,11 @@
 //! thus a reverse topological order, and neither a sort nor recursion is needed.
 
 use crate::base::error::catch;
-use crate::base::{Device, Error, Result};
+use crate::base::{Error, Result};
 use crate::ensure;
 use crate::graph::mode::Scope;
 use crate::graph::node::{Body, Edge, Input, Node, Sink};
-use crate::graph::op::{Grad, GradCtx, Grads, Op};
+use crate::graph::op::{Grad, GradCtx, Grads, Meta};
 use crate::graph::{Args, Var};
 use crate::ops::expr::filled;
 use crate::tensor::Tensor;
@@ -28,24 +28,63 @@ struct Pending {
     grads: SmallVec<[Option<Var>; 1]>,
 }
 
+impl Pending {
+    fn new(node: Arc<Node>) -> Pending {
+        let grads = smallvec![None; node.metas.len()];
+        Pending { node, grads }
+    }
+    fn add(&mut self, index: u32, grad: Var) -> Result<()> {
+        let slot = &mut self.grads[index as usize];
+        *slot = Some(match slot.take() {
+            None => grad,
+            Some(sum) => catch(|| sum + grad)?,
+        });
+        Ok(())
+    }
+}
+
+/// The nodes that wait. The newest is kept outside the map: along a chain it is the only one that comes and goes.
+#[derive(Default)]
+struct Waiting {
+    newest: Option<Pending>,
+    others: BTreeMap<u64, Pending>,
+}
+
+impl Waiting {
+    fn pop(&mut self) -> Option<Pending> {
+        self.newest.take().or_else(|| self.others.pop_last().map(|(_, pending)| pending))
+    }
+    /// Adds a gradient to what waits at a node.
+    fn add(&mut self, edge: Edge, grad: Var) -> Result<()> {
+        let Edge { node, index } = edge;
+        let id = node.id;
+        if let Some(newest) = &mut self.newest
+            && newest.node.id == id
+        {
+            return newest.add(index, grad);
+        }
+        let bound = match &self.newest {
+            Some(newest) => Some(newest.node.id),
+            None => self.others.last_key_value().map(|(&last, _)| last),
+        };
+        if bound.is_none_or(|bound| id > bound) {
+            let mut pending = Pending::new(node);
+            pending.add(index, grad)?;
+            if let Some(older) = self.newest.replace(pending) {
+                self.others.insert(older.node.id, older);
+            }
+            return Ok(());
+        }
+        self.others.entry(id).or_insert_with(|| Pending::new(node)).add(index, grad)
+    }
+}
+
 /// How to walk.
 #[derive(Clone, Copy)]
 pub struct Walk {
     pub retain_graph: bool,
     pub create_graph: bool,
     pub train_mode: bool,
-}
-
-/// A recorded op as its rule needs it, taken off the tape or copied from it.
-struct Step {
-    op: StepOp,
-    inputs: SmallVec<[Input; 2]>,
-}
-
-enum StepOp {
-    Rule { op: &'static Op, args: Option<Box<Args>>, outputs: SmallVec<[Tensor; 1]> },
-    User(Arc<dyn crate::graph::node::UserRule>),
-    Leaf(Arc<dyn Sink>),
 }
 
 /// Gradients of `heads` into the buffers of marked variables.
@@ -110,7 +149,8 @@ fn walk_back(
     mut leaf: impl FnMut(&Arc<Node>, Arc<dyn Sink>, Var),
 ) -> Result<()> {
     ensure!(!heads.is_empty(), "backward: at least one head expected, got none");
-    let mut waiting: BTreeMap<u64, Pending> = BTreeMap::new();
+    let none = Args::new();
+    let mut waiting = Waiting::default();
     let _scope = Scope::enter(Some(walk.create_graph), Some(walk.train_mode));
     for (i, head) in heads.iter().enumerate() {
         let edge = head.edge.as_ref().ok_or_else(|| Error::op(NOT_IN_GRAPH))?;
@@ -129,137 +169,77 @@ fn walk_back(
             }
             None => catch(|| filled(head.shape(), head.dtype(), head.tensor.device(), 1.0))?,
         };
-        add(&mut waiting, edge.clone(), grad)?;
+        waiting.add(edge.clone(), grad)?;
     }
-    while let Some((_, Pending { node, mut grads })) = waiting.pop_last() {
-        let step = take(&node, walk)?;
-        if let StepOp::Leaf(sink) = step.op {
-            if let Some(grad) = grads.pop().flatten() {
-                leaf(&node, sink, grad);
+    while let Some(Pending { node, mut grads }) = waiting.pop() {
+        match take(&node, walk.retain_graph) {
+            Body::Leaf(sink) => {
+                if let Some(grad) = grads.pop().flatten() {
+                    leaf(&node, sink, grad);
+                }
             }
-            continue;
-        }
-        for (input, grad) in apply_rule(&node, step, grads, walk.create_graph)? {
-            add(&mut waiting, input, grad)?;
+            Body::Op { op, args, inputs, outputs } => {
+                let found = match op.grad {
+                    Grad::Zero => inputs.iter().map(|_| Some(Var::scalar(0.0))).collect(),
+                    Grad::Linear(rule) | Grad::FromInputs(rule) | Grad::FromOutput(rule) | Grad::FromBoth(rule) => {
+                        let edge = |index| walk.create_graph.then(|| Edge { node: node.clone(), index });
+                        let outputs = outputs.into_iter().zip(0..).map(|(tensor, k)| Var { tensor, edge: edge(k) });
+                        let args = args.as_deref().unwrap_or(&none);
+                        let ctx = GradCtx { op, args, inputs: &inputs, outputs: outputs.collect(), metas: &node.metas };
+                        catch(|| rule(&ctx, &whole(grads, &node.metas)))?
+                    }
+                    Grad::Composed => {
+                        return Err(Error::op(format_args!("{}: composed ops are not recorded", op.name)));
+                    }
+                };
+                pass_on(&mut waiting, inputs, found, &node.metas)?;
+            }
+            Body::User { rule, inputs } => {
+                let _scope = Scope::enter(Some(false), None);
+                let grads = catch(|| whole(grads, &node.metas))?;
+                let found = rule.backward(grads.into_vec())?;
+                ensure!(
+                    found.len() == inputs.len(),
+                    "{}.backward: one gradient for each input of forward, got {}, expected {}",
+                    rule.name(),
+                    found.len(),
+                    inputs.len()
+                );
+                pass_on(&mut waiting, inputs, found.into(), &node.metas)?;
+            }
+            Body::Released => return Err(Error::op(NOTHING_TO_REACH)),
         }
     }
     Ok(())
 }
 
 /// The node's content: copied where the graph stays, else taken, so that memory is freed while the walk goes on.
-fn take(node: &Node, walk: Walk) -> Result<Step> {
+fn take(node: &Node, retain_graph: bool) -> Body {
     let mut body = node.body();
-    if let Body::Leaf(sink) = &*body {
-        return Ok(Step { op: StepOp::Leaf(sink.clone()), inputs: smallvec![] });
-    }
-    let copy = |inputs: &SmallVec<[Input; 2]>| {
-        inputs.iter().map(|i| Input { edge: i.edge.clone(), meta: i.meta.clone(), saved: i.saved.clone() }).collect()
-    };
-    if walk.retain_graph {
-        return match &*body {
-            Body::Op { op, args, inputs, outputs } => {
-                Ok(Step { op: StepOp::Rule { op, args: args.clone(), outputs: outputs.clone() }, inputs: copy(inputs) })
-            }
-            Body::User { rule, inputs } => Ok(Step { op: StepOp::User(rule.clone()), inputs: copy(inputs) }),
-            _ => Err(Error::op(NOTHING_TO_REACH)),
-        };
-    }
-    match std::mem::replace(&mut *body, Body::Released) {
-        Body::Op { op, args, inputs, outputs } => Ok(Step { op: StepOp::Rule { op, args, outputs }, inputs }),
-        Body::User { rule, inputs } => Ok(Step { op: StepOp::User(rule), inputs }),
-        _ => Err(Error::op(NOTHING_TO_REACH)),
+    if retain_graph || matches!(*body, Body::Leaf(_)) {
+        body.clone()
+    } else {
+        std::mem::replace(&mut *body, Body::Released)
     }
 }
 
-/// Gradients of a node's inputs, each fitted to its input's shape and dtype.
-fn apply_rule(
-    node: &Arc<Node>,
-    mut step: Step,
-    grads: SmallVec<[Option<Var>; 1]>,
-    create_graph: bool,
-) -> Result<SmallVec<[(Edge, Var); 2]>> {
-    // Outputs that nothing used have a gradient of zero.
-    let device = step.inputs.first().map_or(Device::CPU, |i| i.meta.device);
-    let whole = |grads: SmallVec<[Option<Var>; 1]>| -> SmallVec<[Var; 1]> {
-        let outs = grads.into_iter().zip(&node.metas);
-        outs.map(|(g, (shape, dtype))| g.unwrap_or_else(|| filled(shape, *dtype, device, 0.0))).collect()
-    };
-    let found: Grads = match step.op {
-        StepOp::Leaf(_) => smallvec![],
-        StepOp::User(rule) => {
-            let _scope = Scope::enter(Some(false), None);
-            let grads = catch(|| whole(grads))?;
-            let found = rule.backward(grads.into_vec())?;
-            ensure!(
-                found.len() == step.inputs.len(),
-                "{}.backward: one gradient for each input of forward, got {}, expected {}",
-                rule.name(),
-                found.len(),
-                step.inputs.len()
-            );
-            found.into_iter().collect()
-        }
-        StepOp::Rule { op, ref args, ref outputs } => {
-            let rule = match op.grad {
-                Grad::Zero => None,
-                Grad::Linear(rule) | Grad::FromInputs(rule) | Grad::FromOutput(rule) | Grad::FromBoth(rule) => {
-                    Some(rule)
-                }
-                Grad::Composed => return Err(Error::op(format_args!("{}: composed ops are not recorded", op.name))),
-            };
-            match rule {
-                None => step.inputs.iter().map(|i| i.edge.is_some().then(|| Var::scalar(0.0))).collect(),
-                Some(rule) => {
-                    let none = Args::new();
-                    let mut inputs = SmallVec::new();
-                    for input in &mut step.inputs {
-                        let edge = if create_graph { input.edge.clone() } else { None };
-                        inputs.push(input.saved.take().map(|tensor| Var { tensor, edge }));
-                    }
-                    let ctx = GradCtx {
-                        op,
-                        args: args.as_deref().unwrap_or(&none),
-                        inputs,
-                        outputs: outputs
-                            .iter()
-                            .enumerate()
-                            .map(|(k, t)| Var {
-                                tensor: t.clone(),
-                                edge: create_graph.then(|| Edge { node: node.clone(), index: k as u32 }),
-                            })
-                            .collect(),
-                        links: &step.inputs,
-                    };
-                    catch(|| rule(&ctx, &whole(grads)))?
-                }
-            }
-        }
-    };
-    let mut out: SmallVec<[(Edge, Var); 2]> = SmallVec::new();
-    for (input, grad) in step.inputs.into_iter().zip(found) {
-        if let (Some(edge), Some(grad)) = (input.edge, grad) {
-            let meta = input.meta;
-            let fits = grad.shape() == meta.shape.as_slice() && grad.dtype() == meta.dtype;
-            let fitted = if fits && matches!(grad.tensor, Tensor::Array(_)) {
-                grad
-            } else {
-                catch(|| grad.fit(&meta.shape, meta.dtype, meta.device))?
-            };
-            out.push((edge, fitted));
-        }
-    }
-    Ok(out)
+/// The gradient of each output: zero for one that nothing used.
+fn whole(grads: SmallVec<[Option<Var>; 1]>, metas: &[Meta]) -> SmallVec<[Var; 1]> {
+    let or_zero =
+        |(grad, meta): (Option<Var>, &Meta)| grad.unwrap_or_else(|| filled(&meta.shape, meta.dtype, meta.device, 0.0));
+    grads.into_iter().zip(metas).map(or_zero).collect()
 }
 
-/// Adds a gradient to what waits at a node.
-fn add(waiting: &mut BTreeMap<u64, Pending>, edge: Edge, grad: Var) -> Result<()> {
-    let Edge { node, index } = edge;
-    let outputs = node.metas.len();
-    let pending = waiting.entry(node.id).or_insert_with(|| Pending { node, grads: smallvec![None; outputs] });
-    let slot = &mut pending.grads[index as usize];
-    *slot = Some(match slot.take() {
-        None => grad,
-        Some(sum) => catch(|| sum + grad)?,
-    });
+/// Sends each gradient to the node that made the input, fitted to the input's shape and dtype.
+fn pass_on(waiting: &mut Waiting, inputs: SmallVec<[Input; 2]>, grads: Grads, metas: &[Meta]) -> Result<()> {
+    for (input, grad) in inputs.into_iter().zip(grads) {
+        let Some(grad) = grad.filter(|_| input.var.edge.is_some()) else { continue };
+        let (shape, dtype) = (input.shape(metas), input.dtype(metas));
+        let fits = matches!(grad.tensor, Tensor::Array(_)) && grad.shape() == shape && grad.dtype() == dtype;
+        let grad = if fits { grad } else { catch(|| grad.fit(shape, dtype, input.device(metas)))? };
+        if let Some(edge) = input.var.edge {
+            waiting.add(edge, grad)?;
+        }
+    }
     Ok(())
 }

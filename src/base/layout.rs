@@ -6,7 +6,7 @@ pub type Shape = SmallVec<[usize; 4]>;
 pub type Strides = SmallVec<[isize; 4]>;
 
 /// A view of a buffer: element `(i, j, …)` lies at `offset + i*strides[0] + j*strides[1] + …`, in elements.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug, PartialEq)]
 pub struct Layout {
     pub shape: Shape,
     pub strides: Strides,
@@ -21,10 +21,27 @@ pub fn numel(shape: &[usize]) -> Option<usize> {
     shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d))
 }
 
+/// A copy of lengths or strides. Up to four are copied one by one, which is faster than a call of `memcpy`.
+#[inline]
+pub fn copied<T: Copy + Default>(dims: &[T]) -> SmallVec<[T; 4]> {
+    let none = T::default();
+    match *dims {
+        [] => SmallVec::new(),
+        [a] => SmallVec::from_buf_and_len([a, none, none, none], 1),
+        [a, b] => SmallVec::from_buf_and_len([a, b, none, none], 2),
+        [a, b, c] => SmallVec::from_buf_and_len([a, b, c, none], 3),
+        [a, b, c, d] => SmallVec::from_buf([a, b, c, d]),
+        _ => dims.into(),
+    }
+}
+
 /// The strides of a C-contiguous array.
+#[inline]
 pub fn c_strides(shape: &[usize]) -> Strides {
-    if let [_] = shape {
-        return Strides::from_slice(&[1]);
+    match *shape {
+        [_] => return copied(&[1]),
+        [_, n] => return copied(&[n.max(1) as isize, 1]),
+        _ => {}
     }
     let mut strides: Strides = smallvec![0; shape.len()];
     let mut step = 1isize;
@@ -48,7 +65,7 @@ pub fn show(shape: &[usize]) -> String {
 #[inline]
 pub fn broadcast(a: &[usize], b: &[usize]) -> Option<Shape> {
     if a == b {
-        return Some(a.into());
+        return Some(copied(a));
     }
     let n = a.len().max(b.len());
     let mut out: Shape = smallvec![0; n];
@@ -65,9 +82,16 @@ pub fn broadcast(a: &[usize], b: &[usize]) -> Option<Shape> {
     Some(out)
 }
 
+impl Clone for Layout {
+    #[inline]
+    fn clone(&self) -> Layout {
+        Layout { shape: copied(&self.shape), strides: copied(&self.strides), offset: self.offset }
+    }
+}
+
 impl Layout {
     pub fn contiguous(shape: &[usize]) -> Layout {
-        Layout { shape: shape.into(), strides: c_strides(shape), offset: 0 }
+        Layout { shape: copied(shape), strides: c_strides(shape), offset: 0 }
     }
     pub fn numel(&self) -> usize {
         self.shape.iter().product()
@@ -91,7 +115,7 @@ impl Layout {
         let strides = (0..shape.len())
             .map(|i| if i < lead || self.shape[i - lead] != shape[i] { 0 } else { self.strides[i - lead] })
             .collect();
-        Layout { shape: shape.into(), strides, offset: self.offset }
+        Layout { shape: copied(shape), strides, offset: self.offset }
     }
     /// The same elements in C order under another shape, where no copy is needed.
     pub fn reshape(&self, shape: &[usize]) -> Option<Layout> {
@@ -111,7 +135,7 @@ impl Layout {
                 _ => return None,
             }
         }
-        old.next().is_none().then(|| Layout { shape: shape.into(), strides, offset: self.offset })
+        old.next().is_none().then(|| Layout { shape: copied(shape), strides, offset: self.offset })
     }
     /// Rows `start, start+step, …` (`len` of them) of an axis.
     pub fn slice(&self, axis: usize, start: isize, step: isize, len: usize) -> Layout {

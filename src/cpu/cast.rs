@@ -145,6 +145,6 @@ mod tests {
         let halves: Vec<f16> = (0..=u16::MAX).map(f16::from_bits).collect();
         check::<f16, f32>(&halves);
         check::<f16, i8>(&halves);
-        check::<i32, f32>(&(-5000..5000).map(|i| i * 429_497).collect::<Vec<i32>>());
+        check::<i32, f32>(&(-5000..5000).map(|i| i * 429_001).collect::<Vec<i32>>());
     }
 }

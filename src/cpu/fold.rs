@@ -26,15 +26,36 @@ pub struct Extent {
 }
 
 /// Accumulators of one dtype class; both kinds are eight bytes.
-struct Folder<'a> {
+pub struct Folder<'a> {
     f: &'a ReduceFn,
     rows: FoldTile,
     columns: FoldTile,
     float: bool,
 }
 
-impl Folder<'_> {
-    fn start(&self) -> u64 {
+impl<'a> Folder<'a> {
+    pub fn new(f: &'a ReduceFn, source: DType) -> Folder<'a> {
+        let level = Level::get();
+        let (rows, columns) = ((f.tile)(source, level, false), (f.tile)(source, level, true));
+        Folder { f, rows, columns, float: source.is_float() }
+    }
+    /// Folds `acc.len()` runs of `n` elements, one behind the other, into an accumulator each.
+    ///
+    /// # Safety
+    /// `x` must hold the runs, of the source dtype.
+    pub unsafe fn rows(&self, x: *const u8, n: usize, acc: &mut [u64]) {
+        // SAFETY: the caller vouches for the elements; an accumulator is one word.
+        unsafe { (self.rows)(x, n, n, acc.len(), acc.as_mut_ptr().cast()) };
+    }
+    /// Folds `rows` runs of `acc.len()` elements, one behind the other, element by element.
+    ///
+    /// # Safety
+    /// As [`Folder::rows`].
+    pub unsafe fn columns(&self, x: *const u8, rows: usize, acc: &mut [u64]) {
+        // SAFETY: as above.
+        unsafe { (self.columns)(x, acc.len(), acc.len(), rows, acc.as_mut_ptr().cast()) };
+    }
+    pub fn start(&self) -> u64 {
         if self.float { self.f.start.0.to_bits() } else { self.f.start.1 as u64 }
     }
     fn join(&self, a: u64, b: u64) -> u64 {
@@ -48,7 +69,7 @@ impl Folder<'_> {
     ///
     /// # Safety
     /// `out` must have room for those elements of `dtype`.
-    unsafe fn store(&self, totals: &[u64], n: usize, dtype: DType, out: *mut u8, first: usize) {
+    pub unsafe fn store(&self, totals: &[u64], n: usize, dtype: DType, out: *mut u8, first: usize) {
         let (float, int) = self.f.finish;
         with_dtype!(dtype, T => {
             // SAFETY: the caller vouches for the room.
@@ -90,13 +111,8 @@ pub fn run_fold(
     let ready = leaves(specs, shape);
     let plan = Plan::new(program, &ready, false);
     let reg = program.outputs[0];
-    let (source, level) = (program.dtype(reg), Level::get());
-    let folder = Folder {
-        f,
-        rows: (f.tile)(source, level, false),
-        columns: (f.tile)(source, level, true),
-        float: source.is_float(),
-    };
+    let source = program.dtype(reg);
+    let folder = Folder::new(f, source);
     let direct = plan.direct(reg);
     let out = target.ptr();
     let job = Job { plan: &plan, folder: &folder, direct, reg, size: source.size(), extent, dtype, out };
@@ -361,24 +377,5 @@ impl Job<'_, '_> {
         for lane in lanes.chunks_exact(inner) {
             acc.iter_mut().zip(lane).for_each(|(a, &b)| *a = self.folder.join(*a, b));
         }
-    }
-}
-
-/// Folds `n` contiguous elements to one result, at once: no program, no plan.
-pub fn fold_small(f: &ReduceFn, dtype: DType, x: (&Buffer, usize), n: usize, out: &mut Buffer) {
-    let folder = Folder {
-        f,
-        rows: (f.tile)(dtype, Level::get(), false),
-        columns: (f.tile)(dtype, Level::get(), true),
-        float: dtype.is_float(),
-    };
-    assert!((x.1 + n) * dtype.size() <= x.0.bytes() && out.bytes() >= dtype.size(), "fold: out of the buffer");
-    let mut acc = folder.start();
-    pool::count_loop();
-    pool::count_bytes(dtype.size());
-    // SAFETY: the range was checked; the accumulator is one word.
-    unsafe {
-        (folder.rows)(x.0.ptr().wrapping_add(x.1 * dtype.size()), n, n, 1, (&raw mut acc).cast());
-        folder.store(&[acc], n, dtype, out.ptr(), 0);
     }
 }

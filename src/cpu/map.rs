@@ -1,13 +1,12 @@
 //! Runs a program over memory: tile by tile, every intermediate value in the first-level cache.
 
-use crate::base::{Buffer, DType, Level};
-use crate::cpu::plan::{BLOCK_BYTES, Frame, Leaf, MAX_TILE, Plan, scalar_bits};
+use crate::base::{Buffer, DType};
+use crate::cpu::plan::{BLOCK_BYTES, Frame, Leaf, MAX_TILE, Plan};
 use crate::cpu::pool;
 use crate::cpu::scratch::{self, Slot};
 use crate::cpu::turn::turn;
 use crate::cpu::walk::Walk;
-use crate::ir::program::Scalar;
-use crate::ir::{In, MapFn, Program};
+use crate::ir::Program;
 use smallvec::SmallVec;
 
 /// Raw pointers that a parallel loop may share: each piece touches its own part.
@@ -196,40 +195,6 @@ unsafe fn fill(leaf: &Leaf, start: usize, count: usize, width: usize, out: *mut 
             _ => turn::<f64>(src.cast(), step, out.cast(), width as isize, width, count),
         }
     }
-}
-
-/// One element function on small contiguous operands, at once: no program, no plan. Each operand is a run of `n`
-/// elements of `dtype`, or a number.
-pub fn run_small(
-    f: &MapFn,
-    dtype: DType,
-    ins: &[Result<(&Buffer, usize), Scalar>],
-    n: usize,
-    imm: &[f64],
-    out: &mut Buffer,
-) -> Option<()> {
-    let tile = (f.tile)(dtype, Level::get())?;
-    let size = dtype.size();
-    let mut bits = [0u64; 4];
-    let mut operands = [In { ptr: std::ptr::null(), splat: false }; 4];
-    for ((operand, bits), source) in operands.iter_mut().zip(&mut bits).zip(ins) {
-        *operand = match source {
-            Ok((buffer, offset)) => {
-                assert!((offset + n) * size <= buffer.bytes(), "map: an operand reaches past its buffer");
-                In { ptr: buffer.ptr().wrapping_add(offset * size), splat: false }
-            }
-            Err(scalar) => {
-                *bits = scalar_bits(*scalar, dtype);
-                In { ptr: (bits as *const u64).cast(), splat: true }
-            }
-        };
-    }
-    assert!(n * size <= out.bytes() && ins.len() <= 4, "map: the result does not fit its buffer");
-    pool::count_loop();
-    pool::count_bytes(n * size);
-    // SAFETY: operands and result were checked to hold `n` elements of the tile's dtype.
-    unsafe { tile(&operands[..ins.len()], out.ptr(), n, imm) };
-    Some(())
 }
 
 /// Fewer elements to a piece the more is done with each.

@@ -21,6 +21,7 @@ pub mod pool;
 pub mod random;
 pub mod rows;
 pub mod scratch;
+pub mod small;
 mod team;
 pub mod tiles;
 mod turn;

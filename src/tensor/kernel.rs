@@ -33,7 +33,7 @@ impl Output {
         let len = crate::base::layout::numel(shape).ok_or_else(|| Error::memory(usize::MAX))?;
         let bytes = len.checked_mul(dtype.size()).ok_or_else(|| Error::memory(usize::MAX))?;
         crate::cpu::pool::count_bytes(bytes);
-        Ok(Output { buffer: Buffer::new(bytes)?, len, shape: shape.into(), dtype, device })
+        Ok(Output { buffer: Buffer::new(bytes)?, len, shape: crate::base::layout::copied(shape), dtype, device })
     }
     pub fn slice<T: Element>(&mut self) -> &mut [T] {
         self.buffer.slice_mut::<T>(0, self.len)

@@ -1,26 +1,33 @@
 //! The immutable value: shape, dtype, device, and data that is ready or deferred.
 //!
-//! `expr` describes deferred element work, `region` gathers it into a program, `force` runs it, `kernel` holds what
-//! kernels need to read and make values.
+//! `expr` describes deferred element work, `region` gathers it into a program, `force` runs it, `small` computes small
+//! arrays at once, `kernel` holds what kernels need to read and make values.
 
 pub mod expr;
 pub mod force;
 pub mod kernel;
 pub mod params_file;
 pub mod region;
+mod small;
 
-use crate::base::layout::{c_strides, is_contiguous};
+use crate::base::layout::{c_strides, copied, is_contiguous};
 use crate::base::{Buffer, DType, Device, Element, Layout, Result, Shape, Strides};
 pub use crate::ir::program::Scalar;
 use expr::Expr;
 use std::sync::{Arc, Mutex, OnceLock};
 
 /// Data in memory: a strided view of a buffer.
-#[derive(Clone)]
 pub struct Storage {
     pub buffer: Arc<Buffer>,
     pub strides: Strides,
     pub offset: usize,
+}
+
+impl Clone for Storage {
+    #[inline]
+    fn clone(&self) -> Storage {
+        Storage { buffer: self.buffer.clone(), strides: copied(&self.strides), offset: self.offset }
+    }
 }
 
 /// A value: an array, or a number that takes the dtype of the arrays it meets.
@@ -34,21 +41,62 @@ pub struct Value {
     pub shape: Shape,
     pub dtype: DType,
     pub device: Device,
-    pub(crate) ready: OnceLock<Storage>,
+    pub(crate) ready: Ready,
     /// What to compute; taken when it has been.
     pub(crate) expr: Mutex<Option<Box<Expr>>>,
     /// An upper bound of the element operations that forcing this takes.
     pub(crate) weight: u32,
 }
 
-impl Tensor {
+/// A value's data: there from the start, or set once, when it has been computed.
+pub(crate) enum Ready {
+    Now(Storage),
+    Later(OnceLock<Storage>),
+}
+
+impl Ready {
     #[inline]
+    pub fn get(&self) -> Option<&Storage> {
+        match self {
+            Ready::Now(storage) => Some(storage),
+            Ready::Later(cell) => cell.get(),
+        }
+    }
+    /// Sets the data of a deferred value; the first storage stays.
+    pub fn set(&self, storage: Storage) {
+        if let Ready::Later(cell) = self {
+            let _ = cell.set(storage);
+        }
+    }
+    pub fn take(&mut self) -> Option<Storage> {
+        self.replace().into_inner()
+    }
+    pub fn into_inner(self) -> Option<Storage> {
+        match self {
+            Ready::Now(storage) => Some(storage),
+            Ready::Later(cell) => cell.into_inner(),
+        }
+    }
+    fn replace(&mut self) -> Ready {
+        std::mem::replace(self, Ready::Later(OnceLock::new()))
+    }
+}
+
+impl AsRef<Tensor> for Tensor {
+    #[inline]
+    fn as_ref(&self) -> &Tensor {
+        self
+    }
+}
+
+impl Tensor {
+    #[inline(always)]
     pub fn ready(shape: Shape, dtype: DType, device: Device, storage: Storage) -> Tensor {
         Tensor::Array(Arc::new(Value {
             shape,
             dtype,
             device,
-            ready: OnceLock::from(storage),
+            ready: Ready::Now(storage),
             expr: Mutex::new(None),
             weight: 0,
         }))
@@ -68,17 +116,14 @@ impl Tensor {
         );
         let mut buffer = Buffer::new(std::mem::size_of_val(data))?;
         buffer.slice_mut::<T>(0, data.len()).copy_from_slice(data);
-        Ok(Tensor::from_buffer(shape.into(), T::DTYPE, Device::CPU, buffer))
+        Ok(Tensor::from_buffer(copied(shape), T::DTYPE, Device::CPU, buffer))
     }
     /// One value repeated over a shape, without memory for each element.
     pub fn full(shape: &[usize], dtype: DType, device: Device, value: Scalar) -> Result<Tensor> {
         let mut buffer = Buffer::new(8)?;
-        crate::with_dtype!(dtype, T => buffer.slice_mut::<T>(0, 1)[0] = match value {
-            Scalar::Float(v) => T::from_f64(v),
-            Scalar::Int(v) => T::from_i64(v),
-        });
+        crate::with_dtype!(dtype, T => buffer.slice_mut::<T>(0, 1)[0] = value.to::<T>());
         let strides = shape.iter().map(|_| 0).collect();
-        Ok(Tensor::ready(shape.into(), dtype, device, Storage { buffer: Arc::new(buffer), strides, offset: 0 }))
+        Ok(Tensor::ready(copied(shape), dtype, device, Storage { buffer: Arc::new(buffer), strides, offset: 0 }))
     }
     pub fn scalar(value: f64) -> Tensor {
         Tensor::Scalar(Scalar::Float(value))
@@ -122,12 +167,12 @@ impl Tensor {
         if self.device() == device {
             return Ok(self.clone());
         }
-        Ok(Tensor::ready(self.shape().into(), self.dtype(), device, self.storage()?.clone()))
+        Ok(Tensor::ready(copied(self.shape()), self.dtype(), device, self.storage()?.clone()))
     }
     /// The layout of the data; forces it.
     pub fn layout(&self) -> Result<Layout> {
         let storage = self.storage()?;
-        Ok(Layout { shape: self.shape().into(), strides: storage.strides.clone(), offset: storage.offset })
+        Ok(Layout { shape: copied(self.shape()), strides: copied(&storage.strides), offset: storage.offset })
     }
     /// A view of the same buffer under another layout, in elements.
     pub fn with_layout(&self, layout: Layout) -> Result<Tensor> {
