@@ -1,4 +1,7 @@
-"""Shaders as text, run by wgpu alone and compared with NumPy in float64, so that neither hides the other. Accuracy of the functions in units of the last place."""
+"""Shaders as text, run by wgpu alone and compared with NumPy in float64, so that neither hides the other.
+
+Accuracy of the functions in units of the last place.
+"""
 
 import math
 import statistics
@@ -23,7 +26,7 @@ def device():
 
 
 def launch(device, text, params, inputs, outputs, grid):
-    """One launch: inputs are arrays, outputs `(elements, dtype)`; what it wrote. Outputs begin as `inputs` of equal name."""
+    """One launch: inputs are arrays, outputs `(elements, dtype)` or arrays to begin with."""
     import wgpu
 
     usage = wgpu.BufferUsage.STORAGE | wgpu.BufferUsage.COPY_SRC | wgpu.BufferUsage.COPY_DST

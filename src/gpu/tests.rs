@@ -49,13 +49,13 @@ impl Device {
         }
         for u in &b.uploads {
             let (size, sum) = self.buffers.get_mut(&u.buffer).expect("an upload into a buffer that is there");
-            assert!(!u.bytes.is_empty() && u.bytes.len() % 4 == 0 && u.bytes.len() as u64 <= *size);
+            assert!(!u.bytes.is_empty() && u.bytes.len().is_multiple_of(4) && u.bytes.len() as u64 <= *size);
             *sum = u64::from(u.bytes[0]);
         }
         assert_eq!(b.params.len() % SLOT, 0);
         for c in &b.commands {
             assert!(c.grid.iter().all(|&g| g > 0 && g <= 65_535), "grid {:?}", c.grid);
-            assert!(c.params as usize % SLOT == 0 && (c.params as usize) < b.params.len());
+            assert!((c.params as usize).is_multiple_of(SLOT) && (c.params as usize) < b.params.len());
             let (inputs, members) = self.groups.get(&c.group).expect("a group that is there").clone();
             assert_eq!(self.pipelines[&c.pipeline], (inputs, members.len() - inputs));
             let value = 1 + members[..inputs].iter().map(|m| self.buffers[m].1).sum::<u64>();

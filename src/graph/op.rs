@@ -53,11 +53,18 @@ pub enum Kind {
 pub type GpuForm = fn(&[Tensor], &Args, &[Meta]) -> Result<Option<SmallVec<[Tensor; 1]>>>;
 
 /// Shape, dtype and device of an array.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug, PartialEq)]
 pub struct Meta {
     pub shape: Shape,
     pub dtype: DType,
     pub device: Device,
+}
+
+impl Clone for Meta {
+    #[inline]
+    fn clone(&self) -> Meta {
+        Meta { shape: copied(&self.shape), ..*self }
+    }
 }
 
 impl Meta {
@@ -66,7 +73,7 @@ impl Meta {
         Meta { shape: copied(tensor.shape()), dtype: tensor.dtype(), device: tensor.device() }
     }
     pub fn with_shape(&self, shape: Shape) -> Meta {
-        Meta { shape, ..self.clone() }
+        Meta { shape, ..*self }
     }
 }
 

@@ -11,12 +11,11 @@ use crate::tensor::Tensor;
 use crate::tensor::kernel::Output;
 use crate::{ensure, with_dtype};
 use half::f16;
-use rayon::prelude::*;
 use smallvec::smallvec;
 
 const RANDOM: Check = Check { range: Err("random"), like: "", calls: &[] };
 /// Draws from which the independent engines run on all threads.
-const GRAIN: usize = 16 << 10;
+const GRAIN: usize = 8 << 10;
 
 /// A law of two parameters (the second ignored by laws of one).
 struct Law {
@@ -86,11 +85,11 @@ static GENERALIZED_LAW: Law = Law {
 /// Runs a draw for every element, each engine on its own run of elements, in parallel where there are many.
 fn fill<T: Send>(streams: &mut Streams, out: &mut [T], draw: impl Fn(&mut Mt19937, usize, &mut [T]) + Sync) {
     let n = out.len();
-    let mut jobs = streams.jobs(out);
-    if n < 2 * GRAIN || pool::threads() == 1 {
-        jobs.iter_mut().for_each(|(e, first, part)| draw(e, *first, part));
+    let jobs = streams.jobs(out);
+    if n < GRAIN || pool::threads() == 1 {
+        jobs.into_iter().for_each(|(e, first, part)| draw(e, first, part));
     } else {
-        pool::install(|| jobs.par_iter_mut().for_each(|(e, first, part)| draw(e, *first, part)));
+        pool::each(jobs, |(e, first, part)| draw(e, first, part));
     }
 }
 

@@ -5,7 +5,7 @@ use crate::base::{Buffer, Error, Result, Strides};
 use crate::cpu::fold::run_fold;
 use crate::cpu::map::{LeafSpec, Operand, Target, run_map};
 use crate::tensor::expr::Expr;
-use crate::tensor::region::{LeafRef, Region, fold_order};
+use crate::tensor::region::{LeafRef, Region, Root, fold_order};
 use crate::tensor::{Storage, Tensor, Value};
 use std::sync::Arc;
 
@@ -55,7 +55,7 @@ impl Value {
                 }
             }
             _ => {
-                let region = match Region::<Storage>::gather(Some(self), &expr, &self.shape, false) {
+                let region = match Region::<Storage>::gather(Root::Map(self, &expr), &self.shape) {
                     Ok(region) => region,
                     Err(error) => {
                         *slot = Some(expr);
@@ -74,8 +74,7 @@ impl Value {
     fn compute_fold(&self, f: &'static crate::ir::ReduceFn, input: &Tensor, axes: &[bool]) -> Result<Storage> {
         let mut buffer = Buffer::new(self.shape.iter().product::<usize>() * self.dtype.size())?;
         let shape = input.shape();
-        let expr = Expr::Reduce { f, input: input.clone(), axes: axes.into() };
-        let region = Region::<Storage>::gather(None, &expr, shape, true)?;
+        let region = Region::<Storage>::gather(Root::Fold(input), shape)?;
         let order = fold_order(shape, axes);
         let permuted: Vec<usize> = order.axes.iter().map(|&a| shape[a]).collect();
         let strides: Vec<Strides> =
@@ -86,7 +85,15 @@ impl Value {
             offset: leaf.storage.offset,
             strides,
         });
-        run_fold(&region.program, specs.collect(), &permuted, f, order.extent, self.dtype, &mut buffer);
+        run_fold(
+            &region.program,
+            &mut specs.collect::<smallvec::SmallVec<[_; 4]>>(),
+            &permuted,
+            f,
+            order.extent,
+            self.dtype,
+            &mut buffer,
+        );
         let strides = crate::base::layout::c_strides(&self.shape);
         Ok(Storage { buffer: Arc::new(buffer), strides, offset: 0 })
     }
@@ -176,7 +183,7 @@ impl Value {
                     (None, None) => unreachable!("every output has a target"),
                 })
                 .collect();
-            run_map(&program, specs, &self.shape, &mut targets);
+            run_map(&program, &mut specs, &self.shape, &mut targets);
         }
         for ((output, buffer), donor) in outputs.iter().zip(fresh).zip(&donor) {
             let buffer = match (buffer, donor) {

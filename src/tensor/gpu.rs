@@ -13,7 +13,7 @@ use crate::gpu::{native, wgsl};
 use crate::ir::program::Scalar;
 use crate::ir::{MapFn, ReduceFn};
 use crate::tensor::expr::Expr;
-use crate::tensor::region::{Place, Region, fold_order};
+use crate::tensor::region::{Data, Region, Root, fold_order};
 use crate::tensor::{Ready, Storage, Tensor, Value};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
@@ -26,17 +26,17 @@ pub struct Resident {
     pub copy_of: Option<Option<usize>>,
 }
 
-impl Place for Operand {
+impl Data for Operand {
     fn of(tensor: &Tensor) -> Result<Operand> {
         match tensor.number() {
             Some(number) => Ok(Operand::Number(number)),
             None => Ok(Operand::Data(tensor.device_data()?)),
         }
     }
-    fn layout(&self, shape: &[usize]) -> Layout {
+    fn strides(&self, ndim: usize) -> crate::base::Strides {
         match self {
-            Operand::Data(s) => Layout { shape: shape.into(), strides: s.strides.clone(), offset: s.offset },
-            Operand::Number(_) => Layout { shape: shape.into(), strides: shape.iter().map(|_| 0).collect(), offset: 0 },
+            Operand::Data(s) => s.strides.clone(),
+            Operand::Number(_) => smallvec::smallvec![0; ndim],
         }
     }
     fn sole(&self) -> bool {
@@ -222,20 +222,20 @@ impl Value {
     /// Records the launches that compute `expr`.
     fn launch(self: &Arc<Value>, runtime: &Arc<Runtime>, expr: &Expr) -> Result<GpuStorage> {
         match expr {
-            Expr::Reduce { f, input, axes } => self.launch_fold(runtime, expr, f, input, axes),
+            Expr::Reduce { f, input, axes } => self.launch_fold(runtime, f, input, axes),
             _ => self.launch_map(runtime, expr),
         }
     }
 
     fn launch_map(self: &Arc<Value>, runtime: &Arc<Runtime>, expr: &Expr) -> Result<GpuStorage> {
-        let mut region = Region::<Operand>::gather(Some(self), expr, &self.shape, false)?;
+        let mut region = Region::<Operand>::gather(Root::Map(self, expr), &self.shape)?;
         let mut operands = region.operands();
         if !fits(&region.program, &operands, &self.shape) {
             drop((region, operands));
             for input in expr.inputs() {
                 input.force()?;
             }
-            region = Region::<Operand>::gather(Some(self), expr, &self.shape, false)?;
+            region = Region::<Operand>::gather(Root::Map(self, expr), &self.shape)?;
             operands = region.operands();
         }
         let reuse = region.donors(&self.shape);
@@ -260,18 +260,17 @@ impl Value {
     fn launch_fold(
         self: &Arc<Value>,
         runtime: &Arc<Runtime>,
-        expr: &Expr,
         f: &'static ReduceFn,
         input: &Tensor,
         axes: &[bool],
     ) -> Result<GpuStorage> {
         let shape = input.shape();
-        let mut region = Region::<Operand>::gather(None, expr, shape, true)?;
+        let mut region = Region::<Operand>::gather(Root::Fold(input), shape)?;
         let mut operands = region.operands();
         if !fits(&region.program, &operands, shape) {
             drop((region, operands));
             input.force()?;
-            region = Region::<Operand>::gather(None, expr, shape, true)?;
+            region = Region::<Operand>::gather(Root::Fold(input), shape)?;
             operands = region.operands();
         }
         let order = fold_order(shape, axes);
