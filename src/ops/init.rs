@@ -404,7 +404,7 @@ pub static OPS: Ops =
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::apply1;
+    use crate::graph::{Args, apply1};
     use crate::graph::params::Read;
 
     fn run(op: &'static Op, args: Args) -> Result<Var> {

@@ -41,11 +41,7 @@ struct Points {
 
 impl Points {
     fn new() -> Self {
-        Points {
-            unit: [0.0; BLOCK],
-            y: [0.0; BLOCK / 2],
-            square: [0.0; BLOCK / 2],
-        }
+        Points { unit: [0.0; BLOCK], y: [0.0; BLOCK / 2], square: [0.0; BLOCK / 2] }
     }
 
     /// Makes points of pairs of words and keeps those in the disc, without a branch; returns how many.

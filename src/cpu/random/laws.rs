@@ -65,21 +65,14 @@ pub fn gamma_f32(e: &mut Mt19937, alpha: f32, beta: f32) -> f32 {
         if z > -k {
             let x = 1.0 + c * z;
             let v = x * x * x;
-            if accepts(
-                f64::from(e.unit_f32()),
-                f64::from(z),
-                f64::from(v),
-                f64::from(d),
-            ) {
+            if accepts(f64::from(e.unit_f32()), f64::from(z), f64::from(v), f64::from(d)) {
                 break v;
             }
         }
     };
     let sample = d * v * beta;
     if small {
-        (f64::from(sample)
-            * f64::from(e.unit_f32()).powf(f64::from((1.0 / f64::from(alpha)) as f32)))
-            as f32
+        (f64::from(sample) * f64::from(e.unit_f32()).powf(f64::from((1.0 / f64::from(alpha)) as f32))) as f32
     } else {
         sample
     }
@@ -105,20 +98,12 @@ pub fn gamma_f64(e: &mut Mt19937, alpha: f64, beta: f64) -> f64 {
         }
     };
     let sample = d * v * beta;
-    if small {
-        sample * e.unit_f64().powf(1.0 / alpha)
-    } else {
-        sample
-    }
+    if small { sample * e.unit_f64().powf(1.0 / alpha) } else { sample }
 }
 
 /// Poisson of mean `lam`, for every dtype. `lam` must not be negative.
 pub fn poisson(e: &mut Mt19937, lam: f32) -> f32 {
-    if lam < 12.0 {
-        poisson_small(e, lam)
-    } else {
-        poisson_large(e, lam)
-    }
+    if lam < 12.0 { poisson_small(e, lam) } else { poisson_large(e, lam) }
 }
 
 /// Failures before the `k`-th success of probability `p`: a Poisson law whose mean is gamma distributed.
@@ -129,11 +114,7 @@ pub fn negative_binomial(e: &mut Mt19937, k: f32, p: f32) -> f32 {
 
 /// Negative binomial by its mean `mu` and dispersion `alpha`; `alpha` 0 is [`poisson`].
 pub fn generalized_negative_binomial(e: &mut Mt19937, mu: f32, alpha: f32) -> f32 {
-    let lam = if alpha == 0.0 {
-        mu
-    } else {
-        gamma_f32(e, 1.0 / alpha, alpha * mu)
-    };
+    let lam = if alpha == 0.0 { mu } else { gamma_f32(e, 1.0 / alpha, alpha * mu) };
     poisson(e, lam)
 }
 
@@ -242,33 +223,15 @@ fn poisson_large(e: &mut Mt19937, lam: f32) -> f32 {
 /// ln Γ(x) with the bits of glibc, for whole x from 1 and any x from 8: a count or a large mean, plus one.
 fn ln_gamma(x: f32) -> f32 {
     /// ln 0!, …, ln 6!
-    const LN_FACTORIALS: [f32; 7] = [
-        0.0,
-        0.0,
-        LN_2,
-        1.791_759_5,
-        3.178_053_9,
-        4.787_492,
-        6.579_251_3,
-    ];
+    const LN_FACTORIALS: [f32; 7] = [0.0, 0.0, LN_2, 1.791_759_5, 3.178_053_9, 4.787_492, 6.579_251_3];
     /// (ln 2π − 1) / 2.
     const OFFSET: f32 = 0.418_938_55;
     /// Stirling's series in x⁻¹, x⁻³, x⁻⁵, …
-    const SERIES: [f32; 6] = [
-        1.0 / 12.0,
-        -1.0 / 360.0,
-        1.0 / 1260.0,
-        -1.0 / 1680.0,
-        1.0 / 1188.0,
-        -691.0 / 360_360.0,
-    ];
+    const SERIES: [f32; 6] = [1.0 / 12.0, -1.0 / 360.0, 1.0 / 1260.0, -1.0 / 1680.0, 1.0 / 1188.0, -691.0 / 360_360.0];
     if x < 8.0 {
         return LN_FACTORIALS[(x as usize).clamp(1, 7) - 1];
     }
     let z = 1.0 / x;
-    let series = SERIES
-        .iter()
-        .rev()
-        .fold(0.0, |sum, term| term + z * z * sum);
+    let series = SERIES.iter().rev().fold(0.0, |sum, term| term + z * z * sum);
     (x - 0.5) * (x.ln() - 1.0) + (OFFSET + z * series)
 }

@@ -10,7 +10,7 @@
 
 mod bulk;
 mod choice;
-mod laws;
+pub mod laws;
 mod mt19937;
 mod streams;
 #[cfg(test)]

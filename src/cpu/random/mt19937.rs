@@ -22,11 +22,7 @@ impl Mt19937 {
     pub fn new(seed: u32) -> Self {
         let mut state = [0; BLOCK];
         state[0] = seed;
-        Mt19937 {
-            state,
-            next: BLOCK,
-            seeded: false,
-        }
+        Mt19937 { state, next: BLOCK, seeded: false }
     }
 
     /// The next output.
@@ -117,9 +113,7 @@ pub(super) fn temper(mut word: u32) -> u32 {
 fn expand(state: &mut [u32; BLOCK]) {
     let mut word = state[0];
     for (i, slot) in (1u32..).zip(&mut state[1..]) {
-        word = (word ^ (word >> 30))
-            .wrapping_mul(1_812_433_253)
-            .wrapping_add(i);
+        word = (word ^ (word >> 30)).wrapping_mul(1_812_433_253).wrapping_add(i);
         *slot = word;
     }
 }

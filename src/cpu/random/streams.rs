@@ -24,11 +24,7 @@ impl Streams {
     /// The streams after `mx.random.seed(seed)`.
     pub fn new(seed: i32) -> Self {
         let base = base(seed);
-        Streams {
-            base,
-            engines: Vec::new(),
-            single: Mt19937::new(base),
-        }
+        Streams { base, engines: Vec::new(), single: Mt19937::new(base) }
     }
 
     /// `mx.random.seed(seed)`. Takes constant time: engines are seeded when they are used.
@@ -82,14 +78,9 @@ impl Streams {
             self.engines.reserve_exact(ENGINES - self.engines.len());
         }
         for k in self.engines.len()..used {
-            self.engines
-                .push(Mt19937::new(self.base.wrapping_add(k as u32)));
+            self.engines.push(Mt19937::new(self.base.wrapping_add(k as u32)));
         }
-        self.engines
-            .iter_mut()
-            .zip(out.chunks_mut(step))
-            .enumerate()
-            .map(move |(k, (e, part))| (e, k * step, part))
+        self.engines.iter_mut().zip(out.chunks_mut(step)).enumerate().map(move |(k, (e, part))| (e, k * step, part))
     }
 }
 

@@ -25,10 +25,7 @@ fn at<T: Copy>(all: &[T], places: &[usize]) -> Vec<T> {
 #[test]
 fn seed_forms() {
     let mut streams = Streams::new(0);
-    for (with_ctx, order) in [
-        (true, [2, 5, 6, 3, 9, 0, 1, 7, 8, 4]),
-        (false, [2, 5, 0, 4, 9, 1, 8, 7, 3, 6]),
-    ] {
+    for (with_ctx, order) in [(true, [2, 5, 6, 3, 9, 0, 1, 7, 8, 4]), (false, [2, 5, 0, 4, 9, 1, 8, 7, 3, 6])] {
         streams.fill(&mut [0.0; 500], |_, e| e.unit_f32());
         if with_ctx {
             streams.seed_ctx(5)
@@ -72,26 +69,8 @@ fn multinomial_odd_input() {
     assert!(multinomial::<f32>(&mut e, &[], 0, 3, as_f32).is_empty());
     assert!(multinomial(&mut e, &[0.5f32, 0.5], 2, 0, as_f32).is_empty());
     // Recorded: a nan is where the search stops; weights that never reach the number give one past the last.
-    assert_eq!(
-        multinomial(
-            Streams::new(12345).single(),
-            &[0.1, f64::NAN, 0.1],
-            3,
-            2,
-            as_f32
-        ),
-        [1, 1]
-    );
-    assert_eq!(
-        multinomial(
-            Streams::new(12345).single(),
-            &[0.1f32, 0.1, 0.1],
-            3,
-            2,
-            as_f32
-        ),
-        [3, 3]
-    );
+    assert_eq!(multinomial(Streams::new(12345).single(), &[0.1, f64::NAN, 0.1], 3, 2, as_f32), [1, 1]);
+    assert_eq!(multinomial(Streams::new(12345).single(), &[0.1f32, 0.1, 0.1], 3, 2, as_f32), [3, 3]);
 }
 
 #[test]
@@ -117,18 +96,9 @@ fn slices_equal_single_draws() {
                 b.fill(&mut next[1], |_, e| e.next_u32());
                 assert_eq!(next[0], next[1], "after {n} numbers after {skip}");
             };
-            same(
-                |e| uniform_f32(e, -1.0, 2.5),
-                |e, out| fill_uniform_f32(e, -1.0, 2.5, out),
-            );
-            same(
-                |e| normal_f32(e, 0.5, 2.0),
-                |e, out| fill_normal_f32(e, 0.5, 2.0, out),
-            );
-            same(
-                |e| dropout_keep_f32(e, 0.3).into(),
-                |e, out| fill_dropout_f32(e, 0.3, 1.0, out),
-            );
+            same(|e| uniform_f32(e, -1.0, 2.5), |e, out| fill_uniform_f32(e, -1.0, 2.5, out));
+            same(|e| normal_f32(e, 0.5, 2.0), |e, out| fill_normal_f32(e, 0.5, 2.0, out));
+            same(|e| dropout_keep_f32(e, 0.3).into(), |e, out| fill_dropout_f32(e, 0.3, 1.0, out));
         }
     }
 }
@@ -162,16 +132,7 @@ fn jobs_equal_serial() {
 
 #[test]
 fn division() {
-    for (n, want) in [
-        (0, 1),
-        (1, 1),
-        (64, 64),
-        (65, 33),
-        (100, 50),
-        (1000, 63),
-        (70_000, 69),
-        (10_000_000, 9766),
-    ] {
+    for (n, want) in [(0, 1), (1, 1), (64, 64), (65, 33), (100, 50), (1000, 63), (70_000, 69), (10_000_000, 9766)] {
         assert_eq!(streams::step(n), want, "{n}");
     }
 }
@@ -179,17 +140,7 @@ fn division() {
 #[test]
 fn odd_parameters_end() {
     let mut e = Mt19937::new(1);
-    for x in [
-        f32::NAN,
-        f32::INFINITY,
-        f32::NEG_INFINITY,
-        f32::MAX,
-        f32::MIN,
-        f32::MIN_POSITIVE,
-        -0.5,
-        -0.0,
-        -3.0,
-    ] {
+    for x in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, f32::MIN, f32::MIN_POSITIVE, -0.5, -0.0, -3.0] {
         for y in [f32::NAN, f32::INFINITY, f32::MAX, -2.0, 0.0, 1.0] {
             gamma_f32(&mut e, x, y);
             gamma_f64(&mut e, x.into(), y.into());

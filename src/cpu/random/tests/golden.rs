@@ -90,13 +90,8 @@ fn dropout() {
     assert_eq!(kept, [8, 11, 12, 13, 15, 17, 18, 19]);
     let keep = 1.0 - 0.3f32;
     let mut mask = [0.0; 10];
-    Streams::new(0).fill_slices(&mut mask, |e, out| {
-        fill_dropout_f32(e, keep, 1.0 / keep, out)
-    });
-    assert_eq!(
-        mask,
-        [1, 1, 0, 0, 1, 0, 1, 0, 1, 1].map(|kept| kept as f32 * 1.42857146)
-    );
+    Streams::new(0).fill_slices(&mut mask, |e, out| fill_dropout_f32(e, keep, 1.0 / keep, out));
+    assert_eq!(mask, [1, 1, 0, 0, 1, 0, 1, 0, 1, 1].map(|kept| kept as f32 * 1.42857146));
 }
 
 #[rustfmt::skip]
