@@ -69,7 +69,8 @@ check: $(VENV)/dev-tools $(BUILT) ## formatting, lints and types; the same as CI
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/python -m mypy.stubtest oxgrad
+	$(BIN)/python -m oxgrad.stubgen --check
+	$(BIN)/python -m mypy.stubtest oxgrad --allowlist tools/stubtest_allowlist.txt --ignore-unused-allowlist
 
 bench: $(VENV)/demo-tools ## compare speed with other libraries (the Rust kernels alone: cargo bench)
 	$(MAKE) build PROFILE=release

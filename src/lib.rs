@@ -2,12 +2,12 @@
 //!
 //! Each module uses only those above it:
 
-pub mod base; // errors, dtypes, layouts, pooled buffers
-pub mod ir; // what executors run: element functions, reductions, programs
-pub mod cpu; // the CPU executor
-pub mod tensor; // the immutable value, ready or deferred
-pub mod graph; // op records, values on the tape, apply
-pub mod ops; // one record per op
 pub mod autograd; // scopes, backward, NDArray
+pub mod base; // errors, dtypes, layouts, pooled buffers
+pub mod cpu; // the CPU executor
+pub mod graph; // op records, values on the tape, apply
+pub mod ir; // what executors run: element functions, reductions, programs
+pub mod ops; // one record per op
 #[cfg(feature = "python")]
-mod python; // the only PyO3 code
+mod python;
+pub mod tensor; // the immutable value, ready or deferred // the only PyO3 code

@@ -47,7 +47,8 @@ fn laws_with_numbers() {
     let near = |name, named: &[(&str, f64)], dtype, want: &[f64]| {
         let got = drawn(name, named, want.len() as i64, dtype);
         // Printed values are exact to the dtype.
-        let same = got.iter().zip(want).all(|(g, w)| (g - w).abs() <= w.abs() * if dtype == F64 { 1e-15 } else { 6e-8 });
+        let same =
+            got.iter().zip(want).all(|(g, w)| (g - w).abs() <= w.abs() * if dtype == F64 { 1e-15 } else { 6e-8 });
         assert!(same, "{name} {dtype}: {got:?} {want:?}");
     };
     near("uniform", &[], F32, &[0.548813522, 0.592844605, 0.715189338, 0.844265759]);
@@ -56,7 +57,12 @@ fn laws_with_numbers() {
     near("uniform", &[("low", 0.1)], F64, &[0.6335601422206134, 0.8598391511921907, 0.8721510390259455]);
     near("normal", &[], F32, &[2.21220636, 0.774003804, 1.04344034, 1.18392551]);
     near("normal", &[], F16, &[1.123046875, 0.07086181640625, -1.421875, -0.29150390625]);
-    near("normal", &[("loc", 0.1), ("scale", 0.3)], F64, &[0.43683849711155065, 0.12125777363948761, -0.32669776801834977]);
+    near(
+        "normal",
+        &[("loc", 0.1), ("scale", 0.3)],
+        F64,
+        &[0.43683849711155065, 0.12125777363948761, -0.32669776801834977],
+    );
     near("exponential", &[], F32, &[0.795874536, 0.898560345, 1.25593066, 1.85960436]);
     near("exponential", &[("lam", 3.0)], F16, &[0.299560546875, 0.61962890625, 0.650390625, 0.62646484375]);
     near("exponential", &[("lam", 0.3)], F64, &[2.9952011769739935, 6.19868046416628, 6.50515086441655]);
@@ -98,8 +104,16 @@ fn large_draws_are_the_same_on_any_number_of_threads() {
     let _one = seeded(7);
     let seven = call("uniform", &[], &[("shape", Param::Int(70_000))]).unwrap().to_vec::<f32>().unwrap();
     let want = [
-        0.428_559_45, 0.560_054_06, 0.663_598, 0.969_912_2, 0.459_610_88, 0.480_089_4, 0.145_876_96, 0.113_012_35,
-        0.252_502_9, 0.304_814_94,
+        0.428_559_45,
+        0.560_054_06,
+        0.663_598,
+        0.969_912_2,
+        0.459_610_88,
+        0.480_089_4,
+        0.145_876_96,
+        0.113_012_35,
+        0.252_502_9,
+        0.304_814_94,
     ];
     assert_eq!(at.map(|i| seven[i]), want);
     assert_ne!(whole[0] as f32, seven[0]);
@@ -109,12 +123,16 @@ fn large_draws_are_the_same_on_any_number_of_threads() {
 fn integers() {
     let _one = seeded(0);
     let int = |low, high, dtype| {
-        call("random_randint", &[], &[
-            ("low", Param::Int(low)),
-            ("high", Param::Int(high)),
-            ("shape", Param::Int(3)),
-            ("dtype", Param::DType(dtype)),
-        ])
+        call(
+            "random_randint",
+            &[],
+            &[
+                ("low", Param::Int(low)),
+                ("high", Param::Int(high)),
+                ("shape", Param::Int(3)),
+                ("dtype", Param::DType(dtype)),
+            ],
+        )
     };
     assert_eq!(int(0, 10, DType::I64).unwrap().to_vec::<i64>().unwrap(), [1, 4, 3]);
     assert!(int(5, 5, DType::I32).is_err());

@@ -44,9 +44,9 @@ fn gradients_of_gradients() {
     let _scope = Scope::enter(Some(true), Some(true));
     let y = catch(|| &v * &v * &v).unwrap();
     let walk = Walk { retain_graph: true, create_graph: true, train_mode: true };
-    let first = grad(&[y], &[v.clone()], &[None], walk).unwrap().remove(0);
+    let first = grad(&[y], std::slice::from_ref(&v), &[None], walk).unwrap().remove(0);
     assert_eq!(first.to_vec::<f32>().unwrap(), [0.75, 3.0, 12.0]);
-    let second = grad(&[first], &[v.clone()], &[None], walk).unwrap().remove(0);
+    let second = grad(&[first], std::slice::from_ref(&v), &[None], walk).unwrap().remove(0);
     assert_eq!(second.to_vec::<f32>().unwrap(), [3.0, 6.0, 12.0]);
     backward(&[second], &[None], ONCE).unwrap();
     assert_eq!(floats(&x.grad().unwrap()), [6.0; 3]);
@@ -83,7 +83,7 @@ fn a_million_nodes_without_recursion() {
     let x = marked(&[1], &[1.0]);
     let v = x.var().unwrap();
     let y = record(|| (0..1_000_000).fold(v.clone(), |y, _| y * 1.0));
-    backward(&[y.clone()], &[None], ONCE).unwrap();
+    backward(std::slice::from_ref(&y), &[None], ONCE).unwrap();
     assert_eq!(floats(&x.grad().unwrap()), [1.0]);
     // A second chain, dropped without backward.
     let z = record(|| (0..1_000_000).fold(v.clone(), |y, _| y * 1.0));
@@ -107,7 +107,7 @@ fn a_second_backward_says_what_to_do() {
     let x = marked(&[1], &[2.0]);
     let v = x.var().unwrap();
     let y = record(|| &v * &v);
-    backward(&[y.clone()], &[None], ONCE).unwrap();
+    backward(std::slice::from_ref(&y), &[None], ONCE).unwrap();
     let error = backward(&[y], &[None], ONCE).unwrap_err();
     assert!(error.message().contains("retain_graph=True"), "{error}");
 }

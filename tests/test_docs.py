@@ -90,9 +90,10 @@ def documented(module) -> dict[str, str]:
 def test_docstrings(name):
     module = importlib.import_module(name)
     # Examples may use what a reader of the documentation has imported.
-    reader = {n: importlib.import_module(f"oxgrad.{n}") for n in ("nd", "autograd")}
+    package = importlib.import_module("oxgrad")
+    reader = {"mx": package, "nd": package.nd, "autograd": package.autograd}
     runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
     for owner, doc in documented(module).items():
-        globs = {**vars(module), **reader, "mx": importlib.import_module("oxgrad"), "__name__": name}
+        globs = {**vars(module), **reader, "__name__": name}
         runner.run(doctest.DocTestParser().get_doctest(doc, globs, f"{name}: {owner}", None, None))
     assert runner.summarize(verbose=False).failed == 0

@@ -174,19 +174,20 @@ class Runner:
             return "skipped: not in MXNet"
         return ""
 
-    def step(self, block: Block) -> None:
+    def step(self, block: Block) -> bool:
+        """Run one block; False if it raised, so that the blocks after it have no ground to stand on."""
         self.count += 1
         self.say(labelled(f"In [{self.count}]: ", block.source) + "\n")
         reason = self.why_skip(block)
         if reason:
             self.skipped.append(f"In [{self.count}] {reason}")
             self.say(f"({reason})\n")
-            return
+            return True
         try:
             got, has_value = execute(block, self.namespace, str(self.path))
         except Exception:
             self.failures.append(f"{self.path}:{block.line}: In [{self.count}] raised\n{traceback.format_exc()}")
-            return
+            return False
         if got:
             self.say((labelled(f"Out[{self.count}]: ", got) if has_value else got) + "\n")
         if got == block.expected:
@@ -196,6 +197,7 @@ class Runner:
             wanted, given = ([repr(s)[1:-1] for s in t.split("\n")] for t in (block.expected, got))
             diff = "\n".join(difflib.unified_diff(wanted, given, "page", "run", lineterm="", n=99))
             self.failures.append(f"{self.path}:{block.line}: In [{self.count}] printed something else\n{diff}\n")
+        return True
 
 
 def run_page(path: Path, *, show: bool = False, package: str = "oxgrad", keep_pictures: bool = False) -> int:
@@ -212,7 +214,8 @@ def run_page(path: Path, *, show: bool = False, package: str = "oxgrad", keep_pi
     with scratch_folder(pictures, path.parent if keep_pictures else None):
         for part in page:
             if is_python(part):
-                runner.step(next(todo))
+                if not runner.step(next(todo)):
+                    break
                 expects_output = True
             elif part.kind == "text" and expects_output:
                 expects_output = False  # what the run printed has been shown in its place
@@ -233,7 +236,7 @@ def report(runner: Runner, pictures: list[Path]) -> int:
         print(line)
     if runner.failures:
         print("\n".join(runner.failures))
-        print(f"{runner.path.name}: {len(runner.failures)} of {runner.count} blocks did not match")
+        print(f"{runner.path.name}: {runner.matched} blocks matched, {len(runner.failures)} did not match")
         return 1
     print(f"every printed value matched ({runner.matched} blocks)")
     return 0

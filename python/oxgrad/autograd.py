@@ -71,9 +71,8 @@ def mark_variables(
     grads = [gradients] if isinstance(gradients, NDArray) else list(gradients)
     reqs = [grad_reqs] * len(many) if isinstance(grad_reqs, str) else list(grad_reqs)
     if not len(many) == len(grads) == len(reqs):
-        raise ValueError(
-            f"mark_variables: got {len(many)} variables, {len(grads)} gradients, {len(reqs)} grad_reqs; expected as many"
-        )
+        counts = f"{len(many)} variables, {len(grads)} gradients, {len(reqs)} grad_reqs"
+        raise ValueError(f"mark_variables: got {counts}, expected as many of each")
     _core.mark_variables(many, grads, reqs)
 
 

@@ -38,6 +38,9 @@ class Context:
 
     __slots__ = ("__weakref__", "device_id", "device_typeid")
 
+    device_typeid: int
+    device_id: int
+
     def __init__(self, device_type: str | Context, device_id: int = 0) -> None:
         if isinstance(device_type, Context):
             self.device_typeid = device_type.device_typeid

@@ -52,9 +52,14 @@ enum StepOp {
 pub fn backward(heads: &[Var], head_grads: &[Option<Var>], walk: Walk) -> Result<()> {
     let mut found: Vec<(Arc<dyn Sink>, Var)> = Vec::new();
     let mut passed: Vec<Arc<dyn Sink>> = Vec::new();
-    walk_back(heads, head_grads, walk, |_, sink, grad| {
-        if sink.wanted() { found.push((sink, grad)) } else { passed.push(sink) }
-    })?;
+    walk_back(
+        heads,
+        head_grads,
+        walk,
+        |_, sink, grad| {
+            if sink.wanted() { found.push((sink, grad)) } else { passed.push(sink) }
+        },
+    )?;
     ensure!(!found.is_empty(), "{NOTHING_TO_REACH}");
     for (sink, grad) in found {
         sink.deliver(grad)?;
@@ -152,10 +157,9 @@ fn take(node: &Node, walk: Walk) -> Result<Step> {
     };
     if walk.retain_graph {
         return match &*body {
-            Body::Op { op, args, inputs, outputs } => Ok(Step {
-                op: StepOp::Rule { op, args: args.clone(), outputs: outputs.clone() },
-                inputs: copy(inputs),
-            }),
+            Body::Op { op, args, inputs, outputs } => {
+                Ok(Step { op: StepOp::Rule { op, args: args.clone(), outputs: outputs.clone() }, inputs: copy(inputs) })
+            }
             Body::User { rule, inputs } => Ok(Step { op: StepOp::User(rule.clone()), inputs: copy(inputs) }),
             _ => Err(Error::op(NOTHING_TO_REACH)),
         };
@@ -198,7 +202,9 @@ fn apply_rule(
         StepOp::Rule { op, ref args, ref outputs } => {
             let rule = match op.grad {
                 Grad::Zero => None,
-                Grad::Linear(rule) | Grad::FromInputs(rule) | Grad::FromOutput(rule) | Grad::FromBoth(rule) => Some(rule),
+                Grad::Linear(rule) | Grad::FromInputs(rule) | Grad::FromOutput(rule) | Grad::FromBoth(rule) => {
+                    Some(rule)
+                }
                 Grad::Composed => return Err(Error::op(format_args!("{}: composed ops are not recorded", op.name))),
             };
             match rule {

@@ -156,7 +156,10 @@ impl NDArray {
     /// Whether a write of `value` would break what is recorded; checked before anything changes.
     fn check_write(&self, op: &str, value: Option<&Var>, whole: bool) -> Result<()> {
         if mode::is_recording() {
-            ensure!(self.var()?.edge.is_none(), "{op}: {IN_GRAPH} (Assigning to NDArrays that are already in a computational graph)");
+            ensure!(
+                self.var()?.edge.is_none(),
+                "{op}: {IN_GRAPH} (Assigning to NDArrays that are already in a computational graph)"
+            );
             let recorded = value.is_some_and(|v| v.edge.is_some());
             ensure!(!recorded || (whole && self.0.view.is_none()), "{op}: {INPLACE}");
         }
@@ -289,7 +292,9 @@ impl NDArray {
         }
         let done = match Arc::get_mut(&mut buffer) {
             Some(owned) => f(owned, offset),
-            None => Err(crate::base::Error::op("write: memory shared with another library is held by a recorded value")),
+            None => {
+                Err(crate::base::Error::op("write: memory shared with another library is held by a recorded value"))
+            }
         };
         let storage = crate::tensor::Storage { buffer, strides: storage.strides, offset };
         state.var = Var { tensor: Tensor::ready(shape, dtype, device, storage), edge };

@@ -273,12 +273,6 @@ pub fn empty_cache() {
     });
 }
 
-/// Holds the pool still while `f` runs; what a process does around `fork`, so that the child finds no held lock.
-pub fn quiesce<R>(f: impl FnOnce() -> R) -> R {
-    let _guard = shared();
-    f()
-}
-
 /// Counts since the start, and bytes now.
 #[derive(Clone, Copy, Debug)]
 pub struct Stats {

@@ -241,7 +241,12 @@ impl Job<'_> {
 
 /// Folds `n` contiguous elements to one result, at once: no program, no plan.
 pub fn fold_small(f: &ReduceFn, dtype: DType, x: (&Buffer, usize), n: usize, out: &mut Buffer) {
-    let folder = Folder { f, rows: (f.tile)(dtype, Level::get(), false), columns: (f.tile)(dtype, Level::get(), true), float: dtype.is_float() };
+    let folder = Folder {
+        f,
+        rows: (f.tile)(dtype, Level::get(), false),
+        columns: (f.tile)(dtype, Level::get(), true),
+        float: dtype.is_float(),
+    };
     assert!((x.1 + n) * dtype.size() <= x.0.bytes() && out.bytes() >= dtype.size(), "fold: out of the buffer");
     let mut acc = folder.start();
     pool::count_loop();

@@ -306,7 +306,15 @@ gemm!(f64);
 /// # Safety
 /// The views cover their elements; C is writable, overlaps neither A nor B, and no two of its elements coincide.
 pub unsafe fn gemm_f32(
-    m: usize, n: usize, k: usize, a: Mat<f32>, b: Mat<f32>, c: *mut f32, c_row: isize, c_col: isize, accumulate: bool,
+    m: usize,
+    n: usize,
+    k: usize,
+    a: Mat<f32>,
+    b: Mat<f32>,
+    c: *mut f32,
+    c_row: isize,
+    c_col: isize,
+    accumulate: bool,
     threads: usize,
 ) {
     // SAFETY: as the caller says.
@@ -318,7 +326,15 @@ pub unsafe fn gemm_f32(
 /// # Safety
 /// See [`gemm_f32`].
 pub unsafe fn gemm_f64(
-    m: usize, n: usize, k: usize, a: Mat<f64>, b: Mat<f64>, c: *mut f64, c_row: isize, c_col: isize, accumulate: bool,
+    m: usize,
+    n: usize,
+    k: usize,
+    a: Mat<f64>,
+    b: Mat<f64>,
+    c: *mut f64,
+    c_row: isize,
+    c_col: isize,
+    accumulate: bool,
     threads: usize,
 ) {
     // SAFETY: as the caller says.
@@ -331,8 +347,18 @@ pub unsafe fn gemm_f64(
 /// # Safety
 /// As [`gemm_f32`] for each product; the matrices of C do not overlap.
 pub unsafe fn batch_gemm<T: Gemm>(
-    batch: usize, steps: [isize; 3], m: usize, n: usize, k: usize, a: Mat<T>, b: Mat<T>, c: *mut T, c_row: isize,
-    c_col: isize, accumulate: bool, threads: usize,
+    batch: usize,
+    steps: [isize; 3],
+    m: usize,
+    n: usize,
+    k: usize,
+    a: Mat<T>,
+    b: Mat<T>,
+    c: *mut T,
+    c_row: isize,
+    c_col: isize,
+    accumulate: bool,
+    threads: usize,
 ) {
     let first = Job { m, n, k, a, b, c, c_row, c_col, accumulate };
     // SAFETY: as the caller says of each product.
@@ -365,7 +391,14 @@ mod tests {
     macro_rules! check {
         ($name:ident, $t:ty, $gemm:path) => {
             fn $name(
-                m: usize, n: usize, k: usize, ta: bool, tb: bool, tc: bool, gap: usize, accumulate: bool,
+                m: usize,
+                n: usize,
+                k: usize,
+                ta: bool,
+                tb: bool,
+                tc: bool,
+                gap: usize,
+                accumulate: bool,
                 threads: usize,
             ) {
                 let strides = |r: usize, c: usize, t: bool| if t { (gap, gap * r + 1) } else { (gap * c + 1, gap) };

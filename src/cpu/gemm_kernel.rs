@@ -156,7 +156,8 @@ unsafe fn dots<T: Copy + std::ops::Add<Output = T>, S: Simd<T>>(d: &Gemv<T>) {
 /// As [`dots`], with `i + R` at most `rows`.
 #[inline(always)]
 unsafe fn dot_rows<T: Copy + std::ops::Add<Output = T>, S: Simd<T>, const R: usize, const U: usize>(
-    d: &Gemv<T>, i: usize,
+    d: &Gemv<T>,
+    i: usize,
 ) {
     // SAFETY: the caller vouches for the areas; the last step of a row is a partial vector.
     unsafe {

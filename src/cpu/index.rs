@@ -39,7 +39,11 @@ pub fn add_rows<T: Element>(data: &[T], index: &[i64], row: usize, out: &mut [T]
     out.fill(T::default());
     for (data, &i) in data.chunks_exact(row.max(1)).zip(index) {
         for (o, &v) in out[i as usize * row..][..row].iter_mut().zip(data) {
-            *o = if T::FLOAT { T::from_f64(o.to_f64() + v.to_f64()) } else { T::from_i64(o.to_i64().wrapping_add(v.to_i64())) };
+            *o = if T::FLOAT {
+                T::from_f64(o.to_f64() + v.to_f64())
+            } else {
+                T::from_i64(o.to_i64().wrapping_add(v.to_i64()))
+            };
         }
     }
 }

@@ -4,8 +4,11 @@
 //! kernels on plain slices and strided views.
 
 pub mod cast;
+pub mod conv;
+pub mod dot;
 pub mod fold;
-// pub mod gemm;
+pub mod gemm;
+mod gemm_kernel;
 pub mod index;
 pub mod isa;
 pub mod map;

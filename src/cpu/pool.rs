@@ -1,7 +1,7 @@
 //! The threads that kernels run on: a rayon pool of our own, rebuilt in a forked child.
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 /// Elements below which a loop stays on the calling thread: waking a worker costs more than this work.
@@ -114,13 +114,4 @@ pub fn count_loop() {
 #[inline]
 pub fn count_bytes(bytes: usize) {
     WRITTEN.fetch_add(bytes as u64, Relaxed);
-}
-
-/// Set from outside (Ctrl-C) and looked at between kernels.
-pub static INTERRUPT: AtomicBool = AtomicBool::new(false);
-
-/// Holds the pool's lock while `f` runs; what a process does around `fork`.
-pub fn quiesce<R>(f: impl FnOnce() -> R) -> R {
-    let _guard = lock();
-    f()
 }

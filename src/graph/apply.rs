@@ -46,6 +46,13 @@ fn run(op: &'static Op, inputs: &[Var], args: &Args) -> Result<SmallVec<[Tensor;
             Ok(smallvec![Tensor::map(op.name, f, &tensors, &imm)?])
         }
         Kind::Reduce(f) => {
+            let empty = tensors[0].numel() == 0 && f.start.0.is_infinite();
+            crate::ensure!(
+                !empty,
+                "{}: an empty array has no extreme, got shape {}",
+                op.name,
+                crate::base::layout::show(tensors[0].shape())
+            );
             let (axes, keepdims) = crate::graph::op::reduce_axes(op.name, tensors[0].ndim(), args)?;
             Ok(smallvec![Tensor::reduce(op.name, f, &tensors[0], &axes, keepdims, tensors[0].dtype())?])
         }

@@ -43,8 +43,16 @@ pub trait UserRule: Send + Sync {
 pub enum Body {
     Leaf(Arc<dyn Sink>),
     /// `args` is `None` where the op has none: most ops, and a node is what a long tape is made of.
-    Op { op: &'static Op, args: Option<Box<Args>>, inputs: SmallVec<[Input; 2]>, outputs: SmallVec<[Tensor; 1]> },
-    User { rule: Arc<dyn UserRule>, inputs: SmallVec<[Input; 2]> },
+    Op {
+        op: &'static Op,
+        args: Option<Box<Args>>,
+        inputs: SmallVec<[Input; 2]>,
+        outputs: SmallVec<[Tensor; 1]>,
+    },
+    User {
+        rule: Arc<dyn UserRule>,
+        inputs: SmallVec<[Input; 2]>,
+    },
     /// A backward pass went through without `retain_graph`.
     Released,
 }

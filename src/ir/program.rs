@@ -82,7 +82,12 @@ impl Program {
         match source {
             Source::Reg(reg) if self.dtype(reg) != to => {
                 let from = self.dtype(reg);
-                let instr = Instr { step: Step::Cast(from), dtype: to, ins: [source].into_iter().collect(), imm: SmallVec::new() };
+                let instr = Instr {
+                    step: Step::Cast(from),
+                    dtype: to,
+                    ins: [source].into_iter().collect(),
+                    imm: SmallVec::new(),
+                };
                 Source::Reg(self.push(instr))
             }
             _ => source,

@@ -23,8 +23,8 @@ crate::params! {
 }
 
 pub static RANDINT: Op = Op {
-    name: "random_randint",
-    aliases: &["_random_randint"],
+    name: "_random_randint",
+    aliases: &["random_randint"],
     doc: "Draws whole numbers from `low` up to, not including, `high`, each as likely.",
     inputs: &[],
     params: RandintParams::SPEC,
@@ -67,7 +67,10 @@ crate::params! {
 /// The probabilities of each class, rows of the last axis: what a draw needs to make sense.
 fn probabilities(data: &[f64], classes: usize, tolerance: f64) -> Result<()> {
     for row in data.chunks_exact(classes) {
-        ensure!(row.iter().all(|&p| p >= 0.0), "multinomial: data, expected probabilities, got a negative number or nan");
+        ensure!(
+            row.iter().all(|&p| p >= 0.0),
+            "multinomial: data, expected probabilities, got a negative number or nan"
+        );
         let sum: f64 = row.iter().sum();
         ensure!((sum - 1.0).abs() <= tolerance, "multinomial: data, expected rows that sum to 1, got the sum {sum}");
     }
@@ -129,8 +132,8 @@ static MULTINOMIAL_DRAW: Op = Op {
 };
 
 pub static MULTINOMIAL: Op = Op {
-    name: "sample_multinomial",
-    aliases: &["_sample_multinomial"],
+    name: "_sample_multinomial",
+    aliases: &["sample_multinomial"],
     doc: "Classes drawn by probabilities along the last axis, and with `get_prob` the log of their probabilities, \
           which is differentiable: what REINFORCE needs.",
     inputs: &["data"],
@@ -167,8 +170,8 @@ fn reorder<T: Element>(data: &[T], order: &[usize], out: &mut [T]) {
 }
 
 pub static SHUFFLE: Op = Op {
-    name: "shuffle",
-    aliases: &["_shuffle"],
+    name: "_shuffle",
+    aliases: &["shuffle"],
     doc: "The rows of an array in a random order.",
     inputs: &["data"],
     params: &[],

@@ -78,7 +78,9 @@ impl Var {
         let mut out = self.clone();
         if out.shape() != shape {
             out = match broadcast(out.shape(), shape) {
-                Some(both) if both.as_slice() == shape && out.numel() < both.iter().product() => out.broadcast_to(shape),
+                Some(both) if both.as_slice() == shape && out.numel() < both.iter().product() => {
+                    out.broadcast_to(shape)
+                }
                 _ => out.sum_to(shape),
             };
         }

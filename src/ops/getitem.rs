@@ -51,17 +51,23 @@ pub static PICK_VIEW: Op = Op {
         }
         t.with_layout(picked(&t.layout()?, &p))?.reshaped(&shape_of(&p.shape))
     }),
-    grad: rule!(Linear |c, g| [{
-        let p = PickParams::read(c.args);
-        let into: Ints = c.shape(0).iter().map(|&d| d as i64).collect();
-        let counts = shape_of(&p.count);
-        let args = PlaceParams { start: p.start, step: p.step, count: p.count, shape: p.shape, into }.args();
-        g.reshape(&counts).with(&PLACE, args)
-    }]),
+    grad: rule!(
+        Linear | c,
+        g | [{
+            let p = PickParams::read(c.args);
+            let into: Ints = c.shape(0).iter().map(|&d| d as i64).collect();
+            let counts = shape_of(&p.count);
+            let args = PlaceParams { start: p.start, step: p.step, count: p.count, shape: p.shape, into }.args();
+            g.reshape(&counts).with(&PLACE, args)
+        }]
+    ),
     check: Check {
         range: Ok((-2.0, 2.0)),
         like: "lambda data, start, step, count, shape: data[tuple(slice(a, a + s * n if a + s * n >= 0 else None, s) for a, s, n in zip(start, step, count))].reshape(shape)",
-        calls: &[(&[&[3, 4]], "start=(0, 3), step=(2, -2), count=(2, 2), shape=(2, 2)"), (&[&[3, 4]], "start=(1, 0), step=(1, 1), count=(1, 4), shape=(4,)")],
+        calls: &[
+            (&[&[3, 4]], "start=(0, 3), step=(2, -2), count=(2, 2), shape=(2, 2)"),
+            (&[&[3, 4]], "start=(1, 0), step=(1, 1), count=(1, 4), shape=(4,)"),
+        ],
     },
 };
 
@@ -89,7 +95,12 @@ pub static PLACE: Op = Op {
             let fits = p.into.iter().zip(p.start.iter().zip(&p.step).zip(&p.count)).all(|(&dim, ((&a, &s), &n))| {
                 n == 0 || (a >= 0 && a < dim && a + s * (n - 1) >= 0 && a + s * (n - 1) < dim)
             });
-            ensure!(fits && p.into.len() == p.count.len(), Index, "_basic_place: the picked places lie outside {:?}", p.into);
+            ensure!(
+                fits && p.into.len() == p.count.len(),
+                Index,
+                "_basic_place: the picked places lie outside {:?}",
+                p.into
+            );
             Ok(smallvec![metas[0].with_shape(shape_of(&p.into))])
         },
         cpu: |ins, args, outs| {
@@ -107,11 +118,14 @@ pub static PLACE: Op = Op {
         },
         gpu: None,
     },
-    grad: rule!(Linear |c, g| [{
-        let p = PlaceParams::read(c.args);
-        let shape = p.count.clone();
-        g.with(&PICK_VIEW, PickParams { start: p.start, step: p.step, count: p.count, shape }.args())
-    }]),
+    grad: rule!(
+        Linear | c,
+        g | [{
+            let p = PlaceParams::read(c.args);
+            let shape = p.count.clone();
+            g.with(&PICK_VIEW, PickParams { start: p.start, step: p.step, count: p.count, shape }.args())
+        }]
+    ),
     check: Check {
         range: Ok((-2.0, 2.0)),
         like: "",
@@ -140,7 +154,10 @@ pub static TAKE_ROWS: Op = Op {
     writes: &[],
     kind: Kind::Kernel {
         infer: |metas, _| {
-            ensure!(metas[1].dtype == DType::I64 && !metas[0].shape.is_empty(), "_take_rows: index must be int64 and data have rows");
+            ensure!(
+                metas[1].dtype == DType::I64 && !metas[0].shape.is_empty(),
+                "_take_rows: index must be int64 and data have rows"
+            );
             let shape = metas[1].shape.iter().chain(&metas[0].shape[1..]).copied().collect();
             Ok(smallvec![metas[0].with_shape(shape)])
         },
@@ -153,10 +170,16 @@ pub static TAKE_ROWS: Op = Op {
         },
         gpu: None,
     },
-    grad: rule!(FromInputs |c, g| [
-        { let shape = c.shape(0).to_vec(); g.add_rows(c.input(1), &shape) },
-        Var::scalar(0.0)
-    ]),
+    grad: rule!(
+        FromInputs | c,
+        g | [
+            {
+                let shape = c.shape(0).to_vec();
+                g.add_rows(c.input(1), &shape)
+            },
+            Var::scalar(0.0)
+        ]
+    ),
     check: Check { range: Err("an index input"), like: "", calls: &[] },
 };
 
@@ -189,10 +212,16 @@ pub static ADD_ROWS: Op = Op {
         },
         gpu: None,
     },
-    grad: rule!(FromInputs |c, g| [
-        { let shape = c.shape(0).to_vec(); g.take_rows(c.input(1)).reshape(&shape) },
-        Var::scalar(0.0)
-    ]),
+    grad: rule!(
+        FromInputs | c,
+        g | [
+            {
+                let shape = c.shape(0).to_vec();
+                g.take_rows(c.input(1)).reshape(&shape)
+            },
+            Var::scalar(0.0)
+        ]
+    ),
     check: Check { range: Err("an index input"), like: "", calls: &[] },
 };
 
@@ -209,7 +238,10 @@ pub static PUT_ROWS: Op = Op {
             let shape = shape_of(&AddRowsParams::read(args).shape);
             let row: usize = shape.get(1..).unwrap_or_default().iter().product();
             let have: usize = metas[0].shape.iter().product();
-            ensure!(have == metas[1].shape.iter().product::<usize>() * row, "scatter_nd: data does not fit the indices");
+            ensure!(
+                have == metas[1].shape.iter().product::<usize>() * row,
+                "scatter_nd: data does not fit the indices"
+            );
             Ok(smallvec![metas[0].with_shape(shape)])
         },
         cpu: |ins, args, outs| {
@@ -226,10 +258,16 @@ pub static PUT_ROWS: Op = Op {
         },
         gpu: None,
     },
-    grad: rule!(FromInputs |c, g| [
-        { let shape = c.shape(0).to_vec(); g.take_rows(c.input(1)).reshape(&shape) },
-        Var::scalar(0.0)
-    ]),
+    grad: rule!(
+        FromInputs | c,
+        g | [
+            {
+                let shape = c.shape(0).to_vec();
+                g.take_rows(c.input(1)).reshape(&shape)
+            },
+            Var::scalar(0.0)
+        ]
+    ),
     check: Check { range: Err("an index input"), like: "", calls: &[] },
 };
 

@@ -57,7 +57,11 @@ pub static TAKE: Op = Op {
         smallvec![v[0].take_axis(axis, &index_var(v[1].shape(), &index).or_throw())]
     }),
     grad: Grad::Composed,
-    check: Check { range: INDEX, like: "lambda a, indices, axis=0, mode='clip': np.take(a, np.trunc(indices).astype(int), axis, mode=mode)", calls: &[(&[&[3, 4], &[2, 2]], ""), (&[&[3, 4], &[2]], "axis=1, mode='wrap'")] },
+    check: Check {
+        range: INDEX,
+        like: "lambda a, indices, axis=0, mode='clip': np.take(a, np.trunc(indices).astype(int), axis, mode=mode)",
+        calls: &[(&[&[3, 4], &[2, 2]], ""), (&[&[3, 4], &[2]], "axis=1, mode='wrap'")],
+    },
 };
 
 crate::params! {
@@ -108,7 +112,11 @@ pub static PICK: Op = Op {
         smallvec![data.take_flat(&index, &shape)]
     }),
     grad: Grad::Composed,
-    check: Check { range: INDEX, like: "lambda data, index, axis=-1, keepdims=False: pick(data, index, axis, keepdims)", calls: &[(&[&[3, 4], &[3]], ""), (&[&[3, 4], &[4]], "axis=0, keepdims=True")] },
+    check: Check {
+        range: INDEX,
+        like: "lambda data, index, axis=-1, keepdims=False: pick(data, index, axis, keepdims)",
+        calls: &[(&[&[3, 4], &[3]], ""), (&[&[3, 4], &[4]], "axis=0, keepdims=True")],
+    },
 };
 
 pub static BATCH_TAKE: Op = Op {
@@ -120,10 +128,16 @@ pub static BATCH_TAKE: Op = Op {
     method: false,
     writes: &[],
     kind: Kind::Compose(|v, _| {
-        smallvec![apply1(&PICK, v, &PickParams { axis: Some(-1), keepdims: false, mode: "clip".into() }.args()).or_throw()]
+        smallvec![
+            apply1(&PICK, v, &PickParams { axis: Some(-1), keepdims: false, mode: "clip".into() }.args()).or_throw()
+        ]
     }),
     grad: Grad::Composed,
-    check: Check { range: INDEX, like: "lambda a, indices: pick(a, indices, -1, False)", calls: &[(&[&[3, 4], &[3]], "")] },
+    check: Check {
+        range: INDEX,
+        like: "lambda a, indices: pick(a, indices, -1, False)",
+        calls: &[(&[&[3, 4], &[3]], "")],
+    },
 };
 
 crate::params! {
@@ -157,7 +171,11 @@ pub static EMBEDDING: Op = Op {
         smallvec![v[1].take_rows(&index_var(v[0].shape(), &index).or_throw())]
     }),
     grad: Grad::Composed,
-    check: Check { range: INDEX, like: "lambda data, weight, input_dim, output_dim: weight[np.clip(np.trunc(data).astype(int), 0, input_dim - 1)]", calls: &[(&[&[2, 2], &[3, 4]], "input_dim=3, output_dim=4")] },
+    check: Check {
+        range: INDEX,
+        like: "lambda data, weight, input_dim, output_dim: weight[np.clip(np.trunc(data).astype(int), 0, input_dim - 1)]",
+        calls: &[(&[&[2, 2], &[3, 4]], "input_dim=3, output_dim=4")],
+    },
 };
 
 // ---- n-dimensional positions --------------------------------------------------------------------------------------
@@ -195,7 +213,11 @@ pub static GATHER_ND: Op = Op {
         smallvec![if out.ndim() == 0 { out.reshape(&[1]) } else { out }]
     }),
     grad: Grad::Composed,
-    check: Check { range: INDEX, like: "lambda data, indices: data[tuple(np.trunc(indices).astype(int))]", calls: &[(&[&[3, 4], &[2, 5]], ""), (&[&[3, 4], &[1, 2]], "")] },
+    check: Check {
+        range: INDEX,
+        like: "lambda data, indices: data[tuple(np.trunc(indices).astype(int))]",
+        calls: &[(&[&[3, 4], &[2, 5]], ""), (&[&[3, 4], &[1, 2]], "")],
+    },
 };
 
 crate::params! {
@@ -219,7 +241,12 @@ pub static SCATTER_ND: Op = Op {
         let row: Shape = shape[m..].into();
         let expected: Shape = v[1].shape()[1..].iter().chain(&row).copied().collect();
         if v[0].shape() != expected.as_slice() {
-            Error::op(format_args!("scatter_nd: data, got shape {}, expected {}", crate::base::layout::show(v[0].shape()), crate::base::layout::show(&expected))).throw();
+            Error::op(format_args!(
+                "scatter_nd: data, got shape {}, expected {}",
+                crate::base::layout::show(v[0].shape()),
+                crate::base::layout::show(&expected)
+            ))
+            .throw();
         }
         let mut table: Shape = smallvec![shape[..m].iter().product()];
         table.extend(row.iter().copied());
@@ -291,12 +318,15 @@ pub static SELECT: Op = Op {
         tile: num_tiles!(|c, x, y| if c.nonzero() { x } else { y }),
         wgsl: "select({2}, {1}, {0} != 0)",
     }),
-    grad: rule!(FromInputs |c, g| [
-        Var::scalar(0.0),
-        select(c.input(0), g, &Var::scalar(0.0)),
-        select(c.input(0), &Var::scalar(0.0), g)
-    ]),
-    check: Check { range: ANY, like: "lambda condition, x, y: np.where(condition, x, y)", calls: &[(&[&[2, 3], &[2, 3], &[2, 3]], ""), (&[&[2, 1], &[2, 3], &[3]], "")] },
+    grad: rule!(
+        FromInputs | c,
+        g | [Var::scalar(0.0), select(c.input(0), g, &Var::scalar(0.0)), select(c.input(0), &Var::scalar(0.0), g)]
+    ),
+    check: Check {
+        range: ANY,
+        like: "lambda condition, x, y: np.where(condition, x, y)",
+        calls: &[(&[&[2, 3], &[2, 3], &[2, 3]], ""), (&[&[2, 1], &[2, 3], &[3]], "")],
+    },
 };
 
 pub fn select(condition: &Var, x: &Var, y: &Var) -> Var {
@@ -314,11 +344,21 @@ pub static WHERE: Op = Op {
     kind: Kind::Compose(|v, _| {
         let (c, x, y) = (&v[0], &v[1], &v[2]);
         (|| -> Result<()> {
-            ensure!(x.shape() == y.shape() && x.dtype() == y.dtype(), "where: x and y must have one shape and dtype, got {} {} and {} {}",
-                x.dtype(), crate::base::layout::show(x.shape()), y.dtype(), crate::base::layout::show(y.shape()));
+            ensure!(
+                x.shape() == y.shape() && x.dtype() == y.dtype(),
+                "where: x and y must have one shape and dtype, got {} {} and {} {}",
+                x.dtype(),
+                crate::base::layout::show(x.shape()),
+                y.dtype(),
+                crate::base::layout::show(y.shape())
+            );
             let rows = c.ndim() == 1 && x.ndim() > 0 && c.shape()[0] == x.shape()[0];
-            ensure!(c.shape() == x.shape() || rows, "where: condition, got shape {}, expected {} or one number for each row",
-                crate::base::layout::show(c.shape()), crate::base::layout::show(x.shape()));
+            ensure!(
+                c.shape() == x.shape() || rows,
+                "where: condition, got shape {}, expected {} or one number for each row",
+                crate::base::layout::show(c.shape()),
+                crate::base::layout::show(x.shape())
+            );
             Ok(())
         })()
         .or_throw();
@@ -331,7 +371,11 @@ pub static WHERE: Op = Op {
         smallvec![select(&truth, x, y)]
     }),
     grad: Grad::Composed,
-    check: Check { range: ANY, like: "lambda condition, x, y: np.where(condition, x, y)", calls: &[(&[&[2, 3], &[2, 3], &[2, 3]], "")] },
+    check: Check {
+        range: ANY,
+        like: "lambda condition, x, y: np.where(condition, x, y)",
+        calls: &[(&[&[2, 3], &[2, 3], &[2, 3]], "")],
+    },
 };
 
 // ---- positions of extremes ----------------------------------------------------------------------------------------
@@ -357,7 +401,12 @@ macro_rules! arg_extreme {
                 infer: |metas, args| {
                     let p = ArgParams::read(args);
                     let mut shape = metas[0].shape.clone();
-                    ensure!(!shape.contains(&0), "{}: an empty array has no extreme, got shape {}", $name, crate::base::layout::show(&shape));
+                    ensure!(
+                        !shape.contains(&0),
+                        "{}: an empty array has no extreme, got shape {}",
+                        $name,
+                        crate::base::layout::show(&shape)
+                    );
                     match p.axis {
                         Some(axis) => {
                             let axis = axis_index($name, axis, shape.len())?;
@@ -394,15 +443,29 @@ macro_rules! arg_extreme {
                 gpu: None,
             },
             grad: Grad::Zero,
-            check: Check { range: FLAT, like: $like, calls: &[(&[&[3, 4]], ""), (&[&[3, 4]], "axis=0"), (&[&[2, 3, 4]], "axis=1, keepdims=True")] },
+            check: Check {
+                range: FLAT,
+                like: $like,
+                calls: &[(&[&[3, 4]], ""), (&[&[3, 4]], "axis=0"), (&[&[2, 3, 4]], "axis=1, keepdims=True")],
+            },
         };
     };
 }
 // Positions come in the dtype of the data, and a nan wins, as in MXNet.
-arg_extreme!(ARGMAX, "argmax", "Position of the largest element, in the dtype of the data; the first of equal ones.",
-    |new, best| new > best, "lambda data, axis=None, keepdims=False: np.argmax(data, axis, keepdims=keepdims)");
-arg_extreme!(ARGMIN, "argmin", "Position of the smallest element, in the dtype of the data; the first of equal ones.",
-    |new, best| new < best, "lambda data, axis=None, keepdims=False: np.argmin(data, axis, keepdims=keepdims)");
+arg_extreme!(
+    ARGMAX,
+    "argmax",
+    "Position of the largest element, in the dtype of the data; the first of equal ones.",
+    |new, best| new > best,
+    "lambda data, axis=None, keepdims=False: np.argmax(data, axis, keepdims=keepdims)"
+);
+arg_extreme!(
+    ARGMIN,
+    "argmin",
+    "Position of the smallest element, in the dtype of the data; the first of equal ones.",
+    |new, best| new < best,
+    "lambda data, axis=None, keepdims=False: np.argmin(data, axis, keepdims=keepdims)"
+);
 
 pub static ARGMAX_CHANNEL: Op = Op {
     name: "argmax_channel",
@@ -448,15 +511,22 @@ pub static RUNNING_SUM: Op = Op {
         },
         gpu: None,
     },
-    grad: rule!(Linear |c, g| [{
-        let axis = ArgParams::read(c.args).axis.unwrap_or(0);
-        let flip = |x: &Var| {
-            let a = if axis < 0 { axis + x.ndim() as i64 } else { axis };
-            x.with(&crate::ops::join::FLIP, crate::ops::join::FlipParams { axis: smallvec![a] }.args())
-        };
-        flip(&flip(g).with(&RUNNING_SUM, c.args.clone()))
-    }]),
-    check: Check { range: ANY, like: "lambda data, axis=0: np.cumsum(data, axis)", calls: &[(&[&[3, 4]], "axis=0"), (&[&[3, 4]], "axis=1")] },
+    grad: rule!(
+        Linear | c,
+        g | [{
+            let axis = ArgParams::read(c.args).axis.unwrap_or(0);
+            let flip = |x: &Var| {
+                let a = if axis < 0 { axis + x.ndim() as i64 } else { axis };
+                x.with(&crate::ops::join::FLIP, crate::ops::join::FlipParams { axis: smallvec![a] }.args())
+            };
+            flip(&flip(g).with(&RUNNING_SUM, c.args.clone()))
+        }]
+    ),
+    check: Check {
+        range: ANY,
+        like: "lambda data, axis=0: np.cumsum(data, axis)",
+        calls: &[(&[&[3, 4]], "axis=0"), (&[&[3, 4]], "axis=1")],
+    },
 };
 pub static CUMSUM: Op = Op {
     name: "cumsum",
@@ -473,7 +543,11 @@ pub static CUMSUM: Op = Op {
         smallvec![x.with(&RUNNING_SUM, ArgParams { axis: p.axis, keepdims: false }.args())]
     }),
     grad: Grad::Composed,
-    check: Check { range: ANY, like: "lambda a, axis=None: np.cumsum(a, axis)", calls: &[(&[&[3, 4]], ""), (&[&[3, 4]], "axis=1")] },
+    check: Check {
+        range: ANY,
+        like: "lambda a, axis=None: np.cumsum(a, axis)",
+        calls: &[(&[&[3, 4]], ""), (&[&[3, 4]], "axis=1")],
+    },
 };
 
 crate::params! {
@@ -496,10 +570,12 @@ pub static DIAG: Op = Op {
         let x = &v[0];
         if x.ndim() == 1 {
             let n = x.shape()[0] + p.k.unsigned_abs() as usize;
-            let index: Vec<i64> = (0..x.shape()[0] as i64).map(|i| (i + (-p.k).max(0)) * n as i64 + i + p.k.max(0)).collect();
+            let index: Vec<i64> =
+                (0..x.shape()[0] as i64).map(|i| (i + (-p.k).max(0)) * n as i64 + i + p.k.max(0)).collect();
             return smallvec![x.put_rows(&index_var(&[index.len()], &index).or_throw(), &[n * n]).reshape(&[n, n])];
         }
-        let (a, b) = (axis_index("diag", p.axis1, x.ndim()).or_throw(), axis_index("diag", p.axis2, x.ndim()).or_throw());
+        let (a, b) =
+            (axis_index("diag", p.axis1, x.ndim()).or_throw(), axis_index("diag", p.axis2, x.ndim()).or_throw());
         if a == b {
             Error::op("diag: axis1 and axis2 must differ").throw();
         }
@@ -521,7 +597,11 @@ pub static DIAG: Op = Op {
         smallvec![moved.take_flat(&index, &shape)]
     }),
     grad: Grad::Composed,
-    check: Check { range: ANY, like: "lambda data, k=0: np.diag(data, k)", calls: &[(&[&[3]], "k=1"), (&[&[3, 4]], ""), (&[&[3, 4]], "k=-1")] },
+    check: Check {
+        range: ANY,
+        like: "lambda data, k=0: np.diag(data, k)",
+        calls: &[(&[&[3]], "k=1"), (&[&[3, 4]], ""), (&[&[3, 4]], "k=-1")],
+    },
 };
 
 pub static SHAPE_ARRAY: Op = Op {
@@ -553,6 +633,21 @@ pub static SIZE_ARRAY: Op = Op {
 };
 
 pub static OPS: Ops = &[
-    &TAKE, &PICK, &BATCH_TAKE, &EMBEDDING, &GATHER_ND, &SCATTER_ND, &ONE_HOT, &SELECT, &WHERE, &ARGMAX, &ARGMIN,
-    &ARGMAX_CHANNEL, &RUNNING_SUM, &CUMSUM, &DIAG, &SHAPE_ARRAY, &SIZE_ARRAY,
+    &TAKE,
+    &PICK,
+    &BATCH_TAKE,
+    &EMBEDDING,
+    &GATHER_ND,
+    &SCATTER_ND,
+    &ONE_HOT,
+    &SELECT,
+    &WHERE,
+    &ARGMAX,
+    &ARGMIN,
+    &ARGMAX_CHANNEL,
+    &RUNNING_SUM,
+    &CUMSUM,
+    &DIAG,
+    &SHAPE_ARRAY,
+    &SIZE_ARRAY,
 ];

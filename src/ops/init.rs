@@ -73,19 +73,28 @@ macro_rules! fill {
             check: Check {
                 range: NO_INPUT,
                 like: $like,
-                calls: &[(&[], "shape=(2, 3)"), (&[], "shape=4, dtype='int32'"), (&[], "shape=(0, 2)"), (&[], "shape=()")],
+                calls: &[
+                    (&[], "shape=(2, 3)"),
+                    (&[], "shape=4, dtype='int32'"),
+                    (&[], "shape=(0, 2)"),
+                    (&[], "shape=()"),
+                ],
             },
         };
     };
 }
 
-fill!(ZEROS, "zeros", &["_zeros"], "Zeros of a shape.", 0,
-    "lambda shape, dtype='float32': np.zeros(shape, dtype)");
-fill!(ONES, "ones", &["_ones"], "Ones of a shape.", 1,
-    "lambda shape, dtype='float32': np.ones(shape, dtype)");
+fill!(ZEROS, "zeros", &["_zeros"], "Zeros of a shape.", 0, "lambda shape, dtype='float32': np.zeros(shape, dtype)");
+fill!(ONES, "ones", &["_ones"], "Ones of a shape.", 1, "lambda shape, dtype='float32': np.ones(shape, dtype)");
 // Whatever the memory held would differ from run to run; zeros take no memory at all.
-fill!(EMPTY, "empty", &["_empty"], "An array whose elements are to be written: zeros.", 0,
-    "lambda shape, dtype='float32': np.zeros(shape, dtype)");
+fill!(
+    EMPTY,
+    "empty",
+    &["_empty"],
+    "An array whose elements are to be written: zeros.",
+    0,
+    "lambda shape, dtype='float32': np.zeros(shape, dtype)"
+);
 
 /// The value as given: an integer beyond 2**53 stays exact.
 fn number(param: Option<&Param>) -> Scalar {
@@ -398,14 +407,13 @@ pub static ARANGE_LIKE: Op = Op {
     },
 };
 
-pub static OPS: Ops =
-    &[&ZEROS, &ONES, &EMPTY, &FULL, &FULL_VALUE, &ARANGE, &LINSPACE, &EYE, &ARANGE_LIKE];
+pub static OPS: Ops = &[&ZEROS, &ONES, &EMPTY, &FULL, &FULL_VALUE, &ARANGE, &LINSPACE, &EYE, &ARANGE_LIKE];
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::{Args, apply1};
     use crate::graph::params::Read;
+    use crate::graph::{Args, apply1};
 
     fn run(op: &'static Op, args: Args) -> Result<Var> {
         apply1(op, &[], &args)
@@ -424,10 +432,16 @@ mod tests {
         // Recorded from MXNet 1.9.1.
         let tail: Vec<f32> = arange(0.1, Some(100.0), 0.1, 1, f).unwrap().to_vec().unwrap();
         assert_eq!(tail[95..100], [9.6, 9.700_001, 9.8, 9.900_001, 10.000_001]);
-        assert_eq!(arange(5.0, Some(1.0), -1.0, 2, f).unwrap().to_vec::<f32>().unwrap(), [5., 5., 4., 4., 3., 3., 2., 2.]);
+        assert_eq!(
+            arange(5.0, Some(1.0), -1.0, 2, f).unwrap().to_vec::<f32>().unwrap(),
+            [5., 5., 4., 4., 3., 3., 2., 2.]
+        );
         let bytes = arange(300.0, None, 1.0, 1, Some(DType::U8)).unwrap().to_vec::<u8>().unwrap();
         assert_eq!(bytes[254..259], [254, 255, 0, 1, 2]);
-        assert_eq!(arange(-1.5, Some(3.0), 1.0, 1, Some(DType::U8)).unwrap().to_vec::<u8>().unwrap(), [255, 0, 1, 2, 3]);
+        assert_eq!(
+            arange(-1.5, Some(3.0), 1.0, 1, Some(DType::U8)).unwrap().to_vec::<u8>().unwrap(),
+            [255, 0, 1, 2, 3]
+        );
         assert_eq!(arange(0.5, Some(5.0), 2.5, 1, Some(DType::I64)).unwrap().to_vec::<i64>().unwrap(), [0, 2]);
         let large: Vec<f32> = arange(300_000.0, None, 1.0, 3, f).unwrap().to_vec().unwrap();
         assert!(large.iter().enumerate().all(|(i, &v)| v == (i / 3) as f32));
@@ -455,7 +469,7 @@ mod tests {
     #[test]
     fn filled_arrays() {
         assert_eq!(zeros(&[]).unwrap().shape(), &[] as &[usize]);
-        assert_eq!(zeros(&[0, 3]).unwrap().to_vec::<f32>().unwrap(), []);
+        assert_eq!(zeros(&[0, 3]).unwrap().to_vec::<f32>().unwrap(), [0f32; 0]);
         assert!(zeros(&[2, -1]).is_err());
         for shape in [&[1 << 40, 1 << 40][..], &[0, 1 << 62, 1 << 62]] {
             assert_eq!(zeros(shape).err().unwrap().kind, crate::base::Kind::Memory, "{}", shape.len());

@@ -54,8 +54,16 @@ pub static SLICE: Op = Op {
         let mut pick = whole(&v[0]);
         (|| -> Result<()> {
             ensure!(p.begin.len() == p.end.len(), "slice: begin has {} entries, end {}", p.begin.len(), p.end.len());
-            ensure!(p.begin.len() <= v[0].ndim(), "slice: begin, got {} axes, expected at most {}", p.begin.len(), v[0].ndim());
-            ensure!(p.step.is_empty() || p.step.len() == p.begin.len(), "slice: step must have as many entries as begin");
+            ensure!(
+                p.begin.len() <= v[0].ndim(),
+                "slice: begin, got {} axes, expected at most {}",
+                p.begin.len(),
+                v[0].ndim()
+            );
+            ensure!(
+                p.step.is_empty() || p.step.len() == p.begin.len(),
+                "slice: step must have as many entries as begin"
+            );
             for axis in 0..p.begin.len() {
                 let step = p.step.get(axis).copied().flatten().unwrap_or(1);
                 ensure!(step != 0, "slice: step of axis {axis} is 0");
@@ -73,7 +81,10 @@ pub static SLICE: Op = Op {
     check: Check {
         range: ANY,
         like: "lambda data, begin, end, step=(): data[tuple(slice(*x) for x in zip(begin, end, step or (None,) * len(begin)))]",
-        calls: &[(&[&[3, 4]], "begin=(0, 1), end=(2, 3)"), (&[&[3, 4]], "begin=(None, 3), end=(None, 0), step=(2, -1)")],
+        calls: &[
+            (&[&[3, 4]], "begin=(0, 1), end=(2, 3)"),
+            (&[&[3, 4]], "begin=(None, 3), end=(None, 0), step=(2, -1)"),
+        ],
     },
 };
 
@@ -106,7 +117,11 @@ pub static SLICE_AXIS: Op = Op {
         smallvec![v[0].slice(axis, begin, 1, count)]
     }),
     grad: Grad::Composed,
-    check: Check { range: ANY, like: "lambda data, axis, begin, end: np.take(data, range(*slice(begin, end).indices(data.shape[axis])), axis)", calls: &[(&[&[3, 4]], "axis=1, begin=1, end=3"), (&[&[3, 4]], "axis=-2, begin=-2, end=None")] },
+    check: Check {
+        range: ANY,
+        like: "lambda data, axis, begin, end: np.take(data, range(*slice(begin, end).indices(data.shape[axis])), axis)",
+        calls: &[(&[&[3, 4]], "axis=1, begin=1, end=3"), (&[&[3, 4]], "axis=-2, begin=-2, end=None")],
+    },
 };
 
 crate::params! {
@@ -126,14 +141,24 @@ pub static SLICE_LIKE: Op = Op {
             let axes: Vec<i64> = match SliceLikeParams::read(args).axes {
                 Some(axes) if !axes.is_empty() => axes.to_vec(),
                 _ => {
-                    ensure!(v[0].ndim() == v[1].ndim(), "slice_like: got {} and {} axes, expected as many", v[0].ndim(), v[1].ndim());
+                    ensure!(
+                        v[0].ndim() == v[1].ndim(),
+                        "slice_like: got {} and {} axes, expected as many",
+                        v[0].ndim(),
+                        v[1].ndim()
+                    );
                     (0..v[0].ndim() as i64).collect()
                 }
             };
             for axis in axes {
                 let a = axis_index("slice_like", axis, v[0].ndim())?;
                 let b = axis_index("slice_like", axis, v[1].ndim())?;
-                ensure!(v[1].shape()[b] <= v[0].shape()[a], "slice_like: axis {a}, got {}, expected at most {}", v[1].shape()[b], v[0].shape()[a]);
+                ensure!(
+                    v[1].shape()[b] <= v[0].shape()[a],
+                    "slice_like: axis {a}, got {}, expected at most {}",
+                    v[1].shape()[b],
+                    v[0].shape()[a]
+                );
                 pick.count[a] = v[1].shape()[b] as i64;
             }
             Ok(())
@@ -143,7 +168,11 @@ pub static SLICE_LIKE: Op = Op {
         smallvec![v[0].pick_view(pick)]
     }),
     grad: Grad::Composed,
-    check: Check { range: ANY, like: "lambda data, shape_like: data[tuple(slice(d) for d in shape_like.shape)]", calls: &[(&[&[3, 4], &[2, 2]], "")] },
+    check: Check {
+        range: ANY,
+        like: "lambda data, shape_like: data[tuple(slice(d) for d in shape_like.shape)]",
+        calls: &[(&[&[3, 4], &[2, 2]], "")],
+    },
 };
 
 crate::params! {
@@ -161,14 +190,22 @@ pub static FLIP: Op = Op {
         let mut pick = whole(&v[0]);
         for axis in FlipParams::read(args).axis {
             // MXNet has no negative axes here.
-            let axis = if axis < 0 { Err(Error::op(format_args!("flip: axis, got {axis}, expected 0 or more"))) } else { axis_index("flip", axis, v[0].ndim()) };
+            let axis = if axis < 0 {
+                Err(Error::op(format_args!("flip: axis, got {axis}, expected 0 or more")))
+            } else {
+                axis_index("flip", axis, v[0].ndim())
+            };
             let axis = axis.or_throw();
             (pick.start[axis], pick.step[axis]) = ((pick.count[axis] - 1).max(0), -1);
         }
         smallvec![v[0].pick_view(pick)]
     }),
     grad: Grad::Composed,
-    check: Check { range: ANY, like: "lambda data, axis: np.flip(data, axis)", calls: &[(&[&[3, 4]], "axis=1"), (&[&[2, 3]], "axis=(0, 1)")] },
+    check: Check {
+        range: ANY,
+        like: "lambda data, axis: np.flip(data, axis)",
+        calls: &[(&[&[3, 4]], "axis=1"), (&[&[2, 3]], "axis=(0, 1)")],
+    },
 };
 
 // ---- joins --------------------------------------------------------------------------------------------------------
@@ -190,9 +227,20 @@ pub static CONCAT: Op = Op {
             let axis = axis_index("concat", ConcatParams::read(args).dim, metas[0].shape.len())?;
             let mut shape = metas[0].shape.clone();
             for meta in &metas[1..] {
-                ensure!(meta.dtype == metas[0].dtype, "concat: Non-uniform data type in Concat, got {} and {}", metas[0].dtype, meta.dtype);
-                let same = meta.shape.len() == shape.len() && (0..shape.len()).all(|a| a == axis || meta.shape[a] == shape[a]);
-                ensure!(same, "concat: shapes must agree but for axis {axis}, got {} and {}", crate::base::layout::show(&metas[0].shape), crate::base::layout::show(&meta.shape));
+                ensure!(
+                    meta.dtype == metas[0].dtype,
+                    "concat: Non-uniform data type in Concat, got {} and {}",
+                    metas[0].dtype,
+                    meta.dtype
+                );
+                let same =
+                    meta.shape.len() == shape.len() && (0..shape.len()).all(|a| a == axis || meta.shape[a] == shape[a]);
+                ensure!(
+                    same,
+                    "concat: shapes must agree but for axis {axis}, got {} and {}",
+                    crate::base::layout::show(&metas[0].shape),
+                    crate::base::layout::show(&meta.shape)
+                );
                 shape[axis] += meta.shape[axis];
             }
             Ok(smallvec![metas[0].with_shape(shape)])
@@ -221,7 +269,11 @@ pub static CONCAT: Op = Op {
             })
             .collect::<Grads>()
     }),
-    check: Check { range: ANY, like: "lambda *data, dim=1: np.concatenate(data, dim)", calls: &[(&[&[2, 3], &[2, 1]], ""), (&[&[2, 3], &[1, 3], &[2, 3]], "dim=0")] },
+    check: Check {
+        range: ANY,
+        like: "lambda *data, dim=1: np.concatenate(data, dim)",
+        calls: &[(&[&[2, 3], &[2, 1]], ""), (&[&[2, 3], &[1, 3], &[2, 3]], "dim=0")],
+    },
 };
 
 impl Var {
@@ -264,8 +316,14 @@ pub static STACK: Op = Op {
         let axis = (|| -> Result<usize> {
             ensure!(!v.is_empty(), "stack: at least one array expected, got none");
             for x in v {
-                ensure!(x.shape() == v[0].shape() && x.dtype() == v[0].dtype(), "stack: arrays of one shape and dtype, got {} {} and {} {}",
-                    v[0].dtype(), crate::base::layout::show(v[0].shape()), x.dtype(), crate::base::layout::show(x.shape()));
+                ensure!(
+                    x.shape() == v[0].shape() && x.dtype() == v[0].dtype(),
+                    "stack: arrays of one shape and dtype, got {} {} and {} {}",
+                    v[0].dtype(),
+                    crate::base::layout::show(v[0].shape()),
+                    x.dtype(),
+                    crate::base::layout::show(x.shape())
+                );
             }
             axis_index("stack", StackParams::read(args).axis, v[0].ndim() + 1)
         })()
@@ -276,7 +334,11 @@ pub static STACK: Op = Op {
         smallvec![Var::concat(&parts, axis)]
     }),
     grad: Grad::Composed,
-    check: Check { range: ANY, like: "lambda *data, axis=0: np.stack(data, axis)", calls: &[(&[&[2, 3], &[2, 3]], ""), (&[&[2, 3], &[2, 3]], "axis=-1")] },
+    check: Check {
+        range: ANY,
+        like: "lambda *data, axis=0: np.stack(data, axis)",
+        calls: &[(&[&[2, 3], &[2, 3]], ""), (&[&[2, 3], &[2, 3]], "axis=-1")],
+    },
 };
 
 crate::params! {
@@ -299,8 +361,16 @@ pub static SPLIT: Op = Op {
         let (axis, n) = (|| -> Result<(usize, usize)> {
             let axis = axis_index("split", p.axis, v[0].ndim())?;
             let dim = v[0].shape()[axis] as i64;
-            ensure!(p.num_outputs > 0 && dim % p.num_outputs == 0, "split: {dim} elements of axis {axis} in {} parts", p.num_outputs);
-            ensure!(!p.squeeze_axis || dim == p.num_outputs, "split: squeeze_axis needs parts of length one, got {dim} in {}", p.num_outputs);
+            ensure!(
+                p.num_outputs > 0 && dim % p.num_outputs == 0,
+                "split: {dim} elements of axis {axis} in {} parts",
+                p.num_outputs
+            );
+            ensure!(
+                !p.squeeze_axis || dim == p.num_outputs,
+                "split: squeeze_axis needs parts of length one, got {dim} in {}",
+                p.num_outputs
+            );
             Ok((axis, p.num_outputs as usize))
         })()
         .or_throw();
@@ -321,7 +391,11 @@ pub static SPLIT: Op = Op {
             .collect()
     }),
     grad: Grad::Composed,
-    check: Check { range: ANY, like: "lambda data, num_outputs, axis=1: np.split(data, num_outputs, axis)", calls: &[(&[&[2, 4]], "num_outputs=2"), (&[&[4, 2]], "num_outputs=2, axis=0")] },
+    check: Check {
+        range: ANY,
+        like: "lambda data, num_outputs, axis=1: np.split(data, num_outputs, axis)",
+        calls: &[(&[&[2, 4]], "num_outputs=2"), (&[&[4, 2]], "num_outputs=2, axis=0")],
+    },
 };
 
 // ---- repeats ------------------------------------------------------------------------------------------------------
@@ -351,7 +425,11 @@ pub static TILE: Op = Op {
         smallvec![v[0].reshape(&apart).broadcast_to(&wide).reshape(&out)]
     }),
     grad: Grad::Composed,
-    check: Check { range: ANY, like: "lambda data, reps: np.tile(data, reps)", calls: &[(&[&[2, 3]], "reps=(2, 2)"), (&[&[3]], "reps=(2, 1)"), (&[&[2, 3]], "reps=2")] },
+    check: Check {
+        range: ANY,
+        like: "lambda data, reps: np.tile(data, reps)",
+        calls: &[(&[&[2, 3]], "reps=(2, 2)"), (&[&[3]], "reps=(2, 1)"), (&[&[2, 3]], "reps=2")],
+    },
 };
 
 crate::params! {
@@ -377,14 +455,19 @@ pub static REPEAT: Op = Op {
             None => (v[0].reshape(&[v[0].numel()]), 0),
             Some(axis) => (v[0].clone(), axis_index("repeat", axis, v[0].ndim()).or_throw()),
         };
-        let (mut apart, mut wide, mut out): (Shape, Shape, Shape) = (x.shape().into(), x.shape().into(), x.shape().into());
+        let (mut apart, mut wide, mut out): (Shape, Shape, Shape) =
+            (x.shape().into(), x.shape().into(), x.shape().into());
         apart.insert(axis + 1, 1);
         wide.insert(axis + 1, p.repeats as usize);
         out[axis] *= p.repeats as usize;
         smallvec![x.reshape(&apart).broadcast_to(&wide).reshape(&out)]
     }),
     grad: Grad::Composed,
-    check: Check { range: ANY, like: "lambda data, repeats, axis=None: np.repeat(data, repeats, axis)", calls: &[(&[&[2, 3]], "repeats=2"), (&[&[2, 3]], "repeats=2, axis=1")] },
+    check: Check {
+        range: ANY,
+        like: "lambda data, repeats, axis=None: np.repeat(data, repeats, axis)",
+        calls: &[(&[&[2, 3]], "repeats=2"), (&[&[2, 3]], "repeats=2, axis=1")],
+    },
 };
 
 pub static ADD_N: Op = Op {
@@ -403,7 +486,11 @@ pub static ADD_N: Op = Op {
         smallvec![v[1..].iter().fold(first, |sum, x| sum + x)]
     }),
     grad: Grad::Composed,
-    check: Check { range: ANY, like: "lambda *data: sum(data)", calls: &[(&[&[2, 3], &[2, 3], &[2, 3]], ""), (&[&[2]], "")] },
+    check: Check {
+        range: ANY,
+        like: "lambda *data: sum(data)",
+        calls: &[(&[&[2, 3], &[2, 3], &[2, 3]], ""), (&[&[2]], "")],
+    },
 };
 
 // ---- padding ------------------------------------------------------------------------------------------------------
@@ -428,7 +515,11 @@ pub static PAD: Op = Op {
         let x = &v[0];
         (|| -> Result<()> {
             ensure!(x.ndim() == 4 || x.ndim() == 5, "pad: data, got {} axes, expected 4 or 5", x.ndim());
-            ensure!(p.pad_width.len() == 2 * x.ndim() && p.pad_width.iter().all(|&w| w >= 0), "pad: pad_width, expected {} numbers of 0 or more", 2 * x.ndim());
+            ensure!(
+                p.pad_width.len() == 2 * x.ndim() && p.pad_width.iter().all(|&w| w >= 0),
+                "pad: pad_width, expected {} numbers of 0 or more",
+                2 * x.ndim()
+            );
             ensure!(p.pad_width[..4].iter().all(|&w| w == 0), "pad: pad_width of the first two axes must be 0");
             ensure!(x.dtype().is_float(), "pad: data, got {}, expected a float dtype", x.dtype());
             let reflect = &*p.mode == "reflect";
@@ -438,15 +529,18 @@ pub static PAD: Op = Op {
         })()
         .or_throw();
         if &*p.mode == "constant" {
-            let into: Ints = (0..x.ndim()).map(|a| x.shape()[a] as i64 + p.pad_width[2 * a] + p.pad_width[2 * a + 1]).collect();
-            let args = || crate::ops::getitem::PlaceParams {
-                start: (0..x.ndim()).map(|a| p.pad_width[2 * a]).collect(),
-                step: smallvec![1; x.ndim()],
-                count: x.shape().iter().map(|&d| d as i64).collect(),
-                shape: x.shape().iter().map(|&d| d as i64).collect(),
-                into: into.clone(),
-            }
-            .args();
+            let into: Ints =
+                (0..x.ndim()).map(|a| x.shape()[a] as i64 + p.pad_width[2 * a] + p.pad_width[2 * a + 1]).collect();
+            let args = || {
+                crate::ops::getitem::PlaceParams {
+                    start: (0..x.ndim()).map(|a| p.pad_width[2 * a]).collect(),
+                    step: smallvec![1; x.ndim()],
+                    count: x.shape().iter().map(|&d| d as i64).collect(),
+                    shape: x.shape().iter().map(|&d| d as i64).collect(),
+                    into: into.clone(),
+                }
+                .args()
+            };
             let placed = x.with(&crate::ops::getitem::PLACE, args());
             if p.constant_value == 0.0 {
                 return smallvec![placed];
@@ -472,7 +566,11 @@ pub static PAD: Op = Op {
     check: Check {
         range: ANY,
         like: "lambda data, mode, pad_width, constant_value=0: np.pad(data, list(zip(pad_width[::2], pad_width[1::2])), mode, **({'constant_values': constant_value} if mode == 'constant' else {}))",
-        calls: &[(&[&[1, 1, 2, 3]], "mode='constant', pad_width=(0, 0, 0, 0, 1, 1, 2, 0), constant_value=3"), (&[&[1, 1, 2, 3]], "mode='edge', pad_width=(0, 0, 0, 0, 1, 1, 2, 0)"), (&[&[1, 1, 2, 3]], "mode='reflect', pad_width=(0, 0, 0, 0, 1, 1, 2, 0)")],
+        calls: &[
+            (&[&[1, 1, 2, 3]], "mode='constant', pad_width=(0, 0, 0, 0, 1, 1, 2, 0), constant_value=3"),
+            (&[&[1, 1, 2, 3]], "mode='edge', pad_width=(0, 0, 0, 0, 1, 1, 2, 0)"),
+            (&[&[1, 1, 2, 3]], "mode='reflect', pad_width=(0, 0, 0, 0, 1, 1, 2, 0)"),
+        ],
     },
 };
 
@@ -485,10 +583,15 @@ fn blocks(v: &Var, args: &Args, name: &str, space: bool) -> (usize, SmallVec<[us
     let b = BlockParams::read(args).block_size;
     let ok = v.ndim() == 4 && b > 0 && {
         let b = b as usize;
-        if space { v.shape()[1] % (b * b) == 0 } else { v.shape()[2] % b == 0 && v.shape()[3] % b == 0 }
+        let divides = |axis: usize, by: usize| v.shape()[axis].is_multiple_of(by);
+        if space { divides(1, b * b) } else { divides(2, b) && divides(3, b) }
     };
     if !ok {
-        Error::op(format_args!("{name}: shape {} does not divide in blocks of {b}", crate::base::layout::show(v.shape()))).throw();
+        Error::op(format_args!(
+            "{name}: shape {} does not divide in blocks of {b}",
+            crate::base::layout::show(v.shape())
+        ))
+        .throw();
     }
     (b as usize, v.shape().into())
 }
@@ -527,6 +630,17 @@ pub static SPACE_TO_DEPTH: Op = Op {
 };
 
 pub static OPS: Ops = &[
-    &SLICE, &SLICE_AXIS, &SLICE_LIKE, &FLIP, &CONCAT, &STACK, &SPLIT, &TILE, &REPEAT, &ADD_N, &PAD, &DEPTH_TO_SPACE,
+    &SLICE,
+    &SLICE_AXIS,
+    &SLICE_LIKE,
+    &FLIP,
+    &CONCAT,
+    &STACK,
+    &SPLIT,
+    &TILE,
+    &REPEAT,
+    &ADD_N,
+    &PAD,
+    &DEPTH_TO_SPACE,
     &SPACE_TO_DEPTH,
 ];

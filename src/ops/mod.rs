@@ -2,19 +2,26 @@
 //!
 //! `unary` · `binary` (arithmetic, comparison, logic) · `reduce` · `shape` · `index` · `dot` · `nn` · `optim` · `sort` · `init` · `random` · `choice`.
 
+pub mod activation;
 pub mod binary;
 pub mod choice;
+pub mod conv;
 pub mod dot;
 pub mod expr;
 pub mod getitem;
 pub mod index;
 pub mod init;
 pub mod join;
+pub mod loss;
 pub mod nn;
+pub mod norm;
 pub mod optim;
+pub mod pooling;
 pub mod random;
 pub mod reduce;
+pub mod row_norm;
 pub mod shape;
+pub mod softmax;
 pub mod sort;
 pub mod unary;
 
@@ -38,6 +45,13 @@ pub fn all() -> impl Iterator<Item = &'static Op> {
         sort::OPS,
         dot::OPS,
         nn::OPS,
+        activation::OPS,
+        softmax::OPS,
+        row_norm::OPS,
+        norm::OPS,
+        loss::OPS,
+        conv::OPS,
+        pooling::OPS,
         optim::OPS,
         init::OPS,
         random::OPS,

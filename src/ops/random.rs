@@ -7,13 +7,13 @@ use crate::base::layout::show;
 use crate::base::{DType, Element, Result};
 use crate::cpu::pool;
 use crate::cpu::random::{self as draw, Job, Mt19937, with_streams};
+use crate::ensure;
 use crate::graph::params::{Default, Ints, ParamKind, Read};
 use crate::graph::{Args, Check, Grad, Kind, Meta, Op, Param, ParamSpec};
 use crate::ops::Ops;
 use crate::ops::init::{checked_shape, place};
 use crate::tensor::Tensor;
 use crate::tensor::kernel::Output;
-use crate::ensure;
 use half::f16;
 use smallvec::{SmallVec, smallvec};
 
@@ -96,17 +96,21 @@ impl Law {
         match dtype {
             DType::F64 => {
                 let per = per(out.slice::<f64>().len());
-                fill::<f64>(out, |e, first, part| each(part, |i| {
-                    let k = (first + i) / per;
-                    (self.f64)(e, a[k], b[k])
-                }));
+                fill::<f64>(out, |e, first, part| {
+                    each(part, |i| {
+                        let k = (first + i) / per;
+                        (self.f64)(e, a[k], b[k])
+                    })
+                });
             }
             DType::F16 => {
                 let per = per(out.slice::<f16>().len());
-                fill::<f16>(out, |e, first, part| each(part, |i| {
-                    let k = (first + i) / per;
-                    self.half(e, (a[k] as f32, b[k] as f32))
-                }));
+                fill::<f16>(out, |e, first, part| {
+                    each(part, |i| {
+                        let k = (first + i) / per;
+                        self.half(e, (a[k] as f32, b[k] as f32))
+                    })
+                });
             }
             _ => {
                 let per = per(out.slice::<f32>().len());
@@ -214,7 +218,7 @@ macro_rules! law {
     ($scalar:ident $like:ident $sample:ident, $law:ident, $base:literal, $aliases:expr, $like_aliases:expr, $doc:literal,
      [$($param:expr),+], [$($input:literal),+], $call:literal) => {
         pub static $scalar: Op = Op {
-            name: concat!("random_", $base),
+            name: concat!("_random_", $base),
             aliases: $aliases,
             doc: concat!("Draws from ", $doc, "."),
             inputs: &[],
@@ -253,8 +257,8 @@ macro_rules! law {
             check: Check { range: RANDOM, like: "", calls: &[(&[&[2, 3]], "")] },
         };
         pub static $sample: Op = Op {
-            name: concat!("sample_", $base),
-            aliases: &[concat!("_sample_", $base)],
+            name: concat!("_sample_", $base),
+            aliases: &[concat!("sample_", $base)],
             doc: concat!("Draws from ", $doc, " for each element of the parameters, which are arrays of one shape."),
             inputs: &[$($input),+],
             params: &[PER, DTYPE],
@@ -288,7 +292,7 @@ static UNIFORM_LAW: Law = Law {
     scalar_f64: draw::uniform_f64::<f32>,
     wide_f16: true,
 };
-law!(UNIFORM UNIFORM_LIKE SAMPLE_UNIFORM, UNIFORM_LAW, "uniform", &["_random_uniform", "uniform"], &[],
+law!(UNIFORM UNIFORM_LIKE SAMPLE_UNIFORM, UNIFORM_LAW, "uniform", &["random_uniform", "uniform"], &[],
     "the uniform law between `low` and `high`",
     [number("low", 0.0, "The lower end."), number("high", 1.0, "The upper end.")], ["low", "high"], "");
 
@@ -304,7 +308,7 @@ static NORMAL_LAW: Law = Law {
     scalar_f64: |e, loc, scale| draw::normal_f64(e, loc as f64, scale as f64),
     wide_f16: true,
 };
-law!(NORMAL NORMAL_LIKE SAMPLE_NORMAL, NORMAL_LAW, "normal", &["_random_normal", "normal"], &[],
+law!(NORMAL NORMAL_LIKE SAMPLE_NORMAL, NORMAL_LAW, "normal", &["random_normal", "normal"], &[],
     "the normal law",
     [number("loc", 0.0, "The mean."), number("scale", 1.0, "The standard deviation.")], ["mu", "sigma"], "");
 
@@ -321,7 +325,7 @@ static EXPONENTIAL_LAW: Law = Law {
     wide_f16: true,
 };
 law!(EXPONENTIAL EXPONENTIAL_LIKE SAMPLE_EXPONENTIAL, EXPONENTIAL_LAW, "exponential",
-    &["_random_exponential", "exponential"], &[], "the exponential law",
+    &["random_exponential", "exponential"], &[], "the exponential law",
     [number("lam", 1.0, "The rate: one over the mean.")], ["lam"], "");
 
 static GAMMA_LAW: Law = Law {
@@ -336,7 +340,7 @@ static GAMMA_LAW: Law = Law {
     scalar_f64: |e, alpha, beta| draw::gamma_f64(e, alpha as f64, beta as f64),
     wide_f16: false,
 };
-law!(GAMMA GAMMA_LIKE SAMPLE_GAMMA, GAMMA_LAW, "gamma", &["_random_gamma"], &[], "the gamma law",
+law!(GAMMA GAMMA_LIKE SAMPLE_GAMMA, GAMMA_LAW, "gamma", &["random_gamma"], &[], "the gamma law",
     [number("alpha", 1.0, "The shape."), number("beta", 1.0, "The scale.")], ["alpha", "beta"], "");
 
 // ---- counts ----
@@ -363,42 +367,74 @@ macro_rules! counts {
     };
 }
 
-counts!(POISSON_LAW, "poisson", 1, |lam, _| {
-    ensure!(lam >= 0.0 && lam.is_finite(), "poisson: lam, got {lam}, expected 0 or more");
-    Ok(())
-}, |e, lam, _b| draw::poisson(e, lam));
-law!(POISSON POISSON_LIKE SAMPLE_POISSON, POISSON_LAW, "poisson", &["_random_poisson", "poisson"], &[],
+counts!(
+    POISSON_LAW,
+    "poisson",
+    1,
+    |lam, _| {
+        ensure!(lam >= 0.0 && lam.is_finite(), "poisson: lam, got {lam}, expected 0 or more");
+        Ok(())
+    },
+    |e, lam, _b| draw::poisson(e, lam)
+);
+law!(POISSON POISSON_LIKE SAMPLE_POISSON, POISSON_LAW, "poisson", &["random_poisson", "poisson"], &[],
     "the Poisson law", [number("lam", 1.0, "The mean.")], ["lam"], "");
 
-counts!(NEGATIVE_BINOMIAL_LAW, "negative_binomial", 2, |k, p| {
-    ensure!(k >= 0.0, "negative_binomial: k, got {k}, expected 0 or more");
-    ensure!(p > 0.0 && p <= 1.0, "negative_binomial: p, got {p}, expected a probability above 0");
-    Ok(())
-}, |e, k, p| draw::negative_binomial(e, k, p));
+counts!(
+    NEGATIVE_BINOMIAL_LAW,
+    "negative_binomial",
+    2,
+    |k, p| {
+        ensure!(k >= 0.0, "negative_binomial: k, got {k}, expected 0 or more");
+        ensure!(p > 0.0 && p <= 1.0, "negative_binomial: p, got {p}, expected a probability above 0");
+        Ok(())
+    },
+    |e, k, p| draw::negative_binomial(e, k, p)
+);
 law!(NEGATIVE_BINOMIAL NEGATIVE_BINOMIAL_LIKE SAMPLE_NEGATIVE_BINOMIAL, NEGATIVE_BINOMIAL_LAW, "negative_binomial",
-    &["_random_negative_binomial", "negative_binomial"], &[],
+    &["random_negative_binomial", "negative_binomial"], &[],
     "the negative binomial law: failures before the `k`-th success",
     [whole("k", 1, "How many successes."), number("p", 1.0, "The probability of a success.")], ["k", "p"], "");
 
-counts!(GENERALIZED_LAW, "generalized_negative_binomial", 2, |mu, alpha| {
-    ensure!(
-        mu >= 0.0 && alpha >= 0.0,
-        "generalized_negative_binomial: mu and alpha, got {mu} and {alpha}, expected 0 or more"
-    );
-    Ok(())
-}, |e, mu, alpha| draw::generalized_negative_binomial(e, mu, alpha));
+counts!(
+    GENERALIZED_LAW,
+    "generalized_negative_binomial",
+    2,
+    |mu, alpha| {
+        ensure!(
+            mu >= 0.0 && alpha >= 0.0,
+            "generalized_negative_binomial: mu and alpha, got {mu} and {alpha}, expected 0 or more"
+        );
+        Ok(())
+    },
+    |e, mu, alpha| draw::generalized_negative_binomial(e, mu, alpha)
+);
 law!(GENERALIZED GENERALIZED_LIKE SAMPLE_GENERALIZED, GENERALIZED_LAW, "generalized_negative_binomial",
-    &["_random_generalized_negative_binomial", "generalized_negative_binomial"], &[],
+    &["random_generalized_negative_binomial", "generalized_negative_binomial"], &[],
     "the negative binomial law by its mean and dispersion",
     [number("mu", 1.0, "The mean."), number("alpha", 1.0, "The dispersion; 0 is the Poisson law.")],
     ["mu", "alpha"], "");
 
 pub static OPS: Ops = &[
-    &UNIFORM, &UNIFORM_LIKE, &SAMPLE_UNIFORM,
-    &NORMAL, &NORMAL_LIKE, &SAMPLE_NORMAL,
-    &EXPONENTIAL, &EXPONENTIAL_LIKE, &SAMPLE_EXPONENTIAL,
-    &GAMMA, &GAMMA_LIKE, &SAMPLE_GAMMA,
-    &POISSON, &POISSON_LIKE, &SAMPLE_POISSON,
-    &NEGATIVE_BINOMIAL, &NEGATIVE_BINOMIAL_LIKE, &SAMPLE_NEGATIVE_BINOMIAL,
-    &GENERALIZED, &GENERALIZED_LIKE, &SAMPLE_GENERALIZED,
+    &UNIFORM,
+    &UNIFORM_LIKE,
+    &SAMPLE_UNIFORM,
+    &NORMAL,
+    &NORMAL_LIKE,
+    &SAMPLE_NORMAL,
+    &EXPONENTIAL,
+    &EXPONENTIAL_LIKE,
+    &SAMPLE_EXPONENTIAL,
+    &GAMMA,
+    &GAMMA_LIKE,
+    &SAMPLE_GAMMA,
+    &POISSON,
+    &POISSON_LIKE,
+    &SAMPLE_POISSON,
+    &NEGATIVE_BINOMIAL,
+    &NEGATIVE_BINOMIAL_LIKE,
+    &SAMPLE_NEGATIVE_BINOMIAL,
+    &GENERALIZED,
+    &GENERALIZED_LIKE,
+    &SAMPLE_GENERALIZED,
 ];

@@ -2,12 +2,15 @@
 
 use crate::base::error::Result;
 use crate::graph::op::{ReduceParams, reduce_axes};
-use crate::graph::{Check, GradCtx, Kind, Meta, Op, Var};
+use crate::graph::{Check, GradCtx, Kind, Op, Var};
 use crate::ops::Ops;
 use crate::ops::binary::EQUAL;
 use crate::ops::unary::IS_NAN;
 
-use crate::{ensure, fold, rule};
+use crate::base::{DType, Element, Shape};
+use crate::tensor::expr::SMALL;
+use crate::{ensure, fold, rule, with_dtype};
+use smallvec::smallvec;
 
 const DATA: &[&str] = &["data"];
 const CALLS: &[(&[&[usize]], &str)] = &[
@@ -48,65 +51,171 @@ macro_rules! reduce {
     };
 }
 
-reduce!(SUM, "sum", &["sum_axis"],
+reduce!(
+    SUM,
+    "sum",
+    &["sum_axis"],
     "Sum over axes. Floats are summed in float64 and rounded once; integers wrap in their own dtype.",
     fold!("sum", 0.0, 0, |acc, x| acc.add(x), |a, b| a.add(b), finish |v, _| v, |v, _| v, wgsl "{0} + {1}"),
-    rule!(Linear |c, g| [expand(c, g).broadcast_to(c.shape(0))]),
-    Ok((-2.0, 2.0)), "lambda data, **kw: reduce(np.sum, data, **kw)");
+    rule!(Linear | c, g | [expand(c, g).broadcast_to(c.shape(0))]),
+    Ok((-2.0, 2.0)),
+    "lambda data, **kw: reduce(np.sum, data, **kw)"
+);
 
-reduce!(MEAN, "mean", &[],
+reduce!(
+    MEAN,
+    "mean",
+    &[],
     "Mean over axes. Integers truncate toward zero and keep their dtype.",
     fold!("mean", 0.0, 0, |acc, x| acc.add(x), |a, b| a.add(b),
         finish |v, n| v / n as f64, |v, n| if n == 0 { 0 } else { v / n as i64 }, wgsl "{0} + {1}"),
-    rule!(Linear |c, g| [(expand(c, g) * (1.0 / folded(c))).broadcast_to(c.shape(0))]),
-    Ok((-2.0, 2.0)), "lambda data, **kw: reduce(np.mean, data, **kw)");
+    rule!(Linear | c, g | [(expand(c, g) * (1.0 / folded(c))).broadcast_to(c.shape(0))]),
+    Ok((-2.0, 2.0)),
+    "lambda data, **kw: reduce(np.mean, data, **kw)"
+);
 
 // The quotient rule makes the gradient nan where an element is zero, as in MXNet.
-reduce!(PROD, "prod", &[],
+reduce!(
+    PROD,
+    "prod",
+    &[],
     "Product over axes. Its gradient is `prod / data`, so nan where an element is zero.",
     fold!("prod", 1.0, 1, |acc, x| acc.mul(x), |a, b| a.mul(b), finish |v, _| v, |v, _| v, wgsl "{0} * {1}"),
-    rule!(FromBoth |c, g| [&expand(c, &(g * c.output(0))) / c.input(0)]),
-    Ok((0.5, 2.0)), "lambda data, **kw: reduce(np.prod, data, **kw)");
+    rule!(FromBoth | c, g | [&expand(c, &(g * c.output(0))) / c.input(0)]),
+    Ok((0.5, 2.0)),
+    "lambda data, **kw: reduce(np.prod, data, **kw)"
+);
 
 // Every tied element gets the whole gradient, as in MXNet.
-reduce!(MAX, "max", &["max_axis"],
+reduce!(
+    MAX,
+    "max",
+    &["max_axis"],
     "Largest element over axes; nan where any is nan. Tied elements each get the whole gradient.",
     fold!("max", f64::NEG_INFINITY, i64::MIN, |acc, x| acc.max(x), |a, b| a.max(b), finish |v, _| v, |v, _| v,
         wgsl "oxg_max({0}, {1})"),
-    rule!(FromBoth |c, g| [expand(c, g) * c.input(0).binary(&EQUAL, &expand(c, c.output(0)))]),
-    Ok((-2.0, 2.0)), "lambda data, **kw: reduce(np.max, data, **kw)");
+    rule!(FromBoth | c, g | [expand(c, g) * c.input(0).binary(&EQUAL, &expand(c, c.output(0)))]),
+    Ok((-2.0, 2.0)),
+    "lambda data, **kw: reduce(np.max, data, **kw)"
+);
 
-reduce!(MIN, "min", &["min_axis"],
+reduce!(
+    MIN,
+    "min",
+    &["min_axis"],
     "Smallest element over axes; nan where any is nan. Tied elements each get the whole gradient.",
     fold!("min", f64::INFINITY, i64::MAX, |acc, x| acc.min(x), |a, b| a.min(b), finish |v, _| v, |v, _| v,
         wgsl "oxg_min({0}, {1})"),
-    rule!(FromBoth |c, g| [expand(c, g) * c.input(0).binary(&EQUAL, &expand(c, c.output(0)))]),
-    Ok((-2.0, 2.0)), "lambda data, **kw: reduce(np.min, data, **kw)");
+    rule!(FromBoth | c, g | [expand(c, g) * c.input(0).binary(&EQUAL, &expand(c, c.output(0)))]),
+    Ok((-2.0, 2.0)),
+    "lambda data, **kw: reduce(np.min, data, **kw)"
+);
 
-reduce!(NANSUM, "nansum", &[],
+reduce!(
+    NANSUM,
+    "nansum",
+    &[],
     "Sum over axes with nan counted as zero.",
     fold!("nansum", 0.0, 0, |acc, x| if x.is_nan() { acc } else { acc.add(x) }, |a, b| a.add(b),
         finish |v, _| v, |v, _| v, wgsl "select({0} + {1}, {0}, oxg_isnan({1}))"),
-    rule!(FromInputs |c, g| [expand(c, g) * (1.0 - c.input(0).unary(&IS_NAN))]),
-    Ok((-2.0, 2.0)), "lambda data, **kw: reduce(np.nansum, data, **kw)");
+    rule!(FromInputs | c, g | [expand(c, g) * (1.0 - c.input(0).unary(&IS_NAN))]),
+    Ok((-2.0, 2.0)),
+    "lambda data, **kw: reduce(np.nansum, data, **kw)"
+);
 
-reduce!(NANPROD, "nanprod", &[],
+reduce!(
+    NANPROD,
+    "nanprod",
+    &[],
     "Product over axes with nan counted as one.",
     fold!("nanprod", 1.0, 1, |acc, x| if x.is_nan() { acc } else { acc.mul(x) }, |a, b| a.mul(b),
         finish |v, _| v, |v, _| v, wgsl "select({0} * {1}, {0}, oxg_isnan({1}))"),
-    rule!(FromBoth |c, g| [{
-        let kept = 1.0 - c.input(0).unary(&IS_NAN);
-        let safe = c.input(0).nan_to(1.0);
-        &(&expand(c, &(g * c.output(0))) / &safe) * kept
-    }]),
-    Ok((0.5, 2.0)), "lambda data, **kw: reduce(np.nanprod, data, **kw)");
+    rule!(
+        FromBoth | c,
+        g | [{
+            let kept = 1.0 - c.input(0).unary(&IS_NAN);
+            let safe = c.input(0).nan_to(1.0);
+            &(&expand(c, &(g * c.output(0))) / &safe) * kept
+        }]
+    ),
+    Ok((0.5, 2.0)),
+    "lambda data, **kw: reduce(np.nanprod, data, **kw)"
+);
 
-reduce!(SUMSQ_ROOT, "_norm2", &[],
+reduce!(
+    SUMSQ_ROOT,
+    "_norm2",
+    &[],
     "Euclidean norm over axes, accumulated in float64, so float32 neither overflows nor underflows.",
     fold!("norm2", 0.0, 0, |acc, x| acc.add(x.mul(x)), |a, b| a.add(b),
         finish |v, _| v.sqrt(), |v, _| (v as f64).sqrt() as i64, wgsl "{0} + {1} * {1}"),
-    rule!(FromBoth |c, g| [&(&expand(c, g) * c.input(0)) / &expand(c, c.output(0))]),
-    Ok((0.5, 2.0)), "lambda data, **kw: reduce(lambda a, **k: np.sqrt(np.sum(a * a, **k)), data, **kw)");
+    rule!(FromBoth | c, g | [&(&expand(c, g) * c.input(0)) / &expand(c, c.output(0))]),
+    Ok((0.5, 2.0)),
+    "lambda data, **kw: reduce(lambda a, **k: np.sqrt(np.sum(a * a, **k)), data, **kw)"
+);
+
+/// The norm of one run by MXNet's recurrence, which scales by the largest element met so far: neither overflow nor
+/// underflow, and the same last digit.
+fn scaled_norm<T: crate::cpu::math::Real>(run: &[T]) -> T {
+    let (mut scale, mut sum) = (T::of(0.0), T::of(1.0));
+    for &x in run {
+        let x = x.abs();
+        if scale < x {
+            let ratio = scale / x;
+            (sum, scale) = (T::of(1.0) + sum * (ratio * ratio), x);
+        } else if x != T::of(0.0) {
+            let ratio = x / scale;
+            sum = sum + ratio * ratio;
+        }
+    }
+    scale * sum.sqrt::<crate::cpu::isa::Baseline>()
+}
+
+pub static SCALED_NORM: Op = Op {
+    name: "_scaled_norm",
+    aliases: &[],
+    doc: "Euclidean norm over axes of a small float array, element after element in its own precision.",
+    inputs: DATA,
+    params: ReduceParams::SPEC,
+    method: false,
+    writes: &[],
+    kind: Kind::Kernel {
+        infer: |metas, args| {
+            let (marks, keepdims) = reduce_axes("norm", metas[0].shape.len(), args)?;
+            let dims = metas[0].shape.iter().zip(&marks);
+            let mut shape: Shape =
+                dims.filter(|(_, m)| keepdims || !**m).map(|(&d, &m)| if m { 1 } else { d }).collect();
+            if shape.is_empty() {
+                shape.push(1);
+            }
+            Ok(smallvec![metas[0].with_shape(shape)])
+        },
+        cpu: |ins, args, outs| {
+            let (marks, _) = reduce_axes("norm", ins[0].ndim(), args)?;
+            let (mut order, folded): (Vec<usize>, Vec<usize>) = (0..ins[0].ndim()).partition(|&a| !marks[a]);
+            let n: usize = folded.iter().map(|&a| ins[0].shape()[a]).product();
+            order.extend(folded);
+            let moved = ins[0].with_layout(ins[0].layout()?.permute(&order))?;
+            let dtype = ins[0].dtype();
+            if dtype == DType::F64 {
+                let data = moved.to_vec::<f64>()?;
+                outs[0].slice::<f64>().iter_mut().enumerate().for_each(|(i, o)| *o = scaled_norm(&data[i * n..][..n]));
+            } else {
+                let data = moved.to_vec::<f32>()?;
+                let norms = (0..data.len() / n.max(1)).map(|i| scaled_norm(&data[i * n..][..n]));
+                with_dtype!(dtype, T => outs[0].slice::<T>().iter_mut().zip(norms).for_each(|(o, v)| *o = T::from_f64(v as f64)));
+            }
+            Ok(())
+        },
+        gpu: None,
+    },
+    grad: rule!(FromBoth | c, g | [&(&expand(c, g) * c.input(0)) / &expand(c, c.output(0))]),
+    check: Check {
+        range: Ok((0.5, 2.0)),
+        like: "lambda data, **kw: reduce(lambda a, **k: np.sqrt(np.sum(a * a, **k)), data, **kw)",
+        calls: CALLS,
+    },
+};
 
 crate::params! {
     pub struct NormParams {
@@ -137,6 +246,9 @@ pub static NORM: Op = Op {
         let reduce = ReduceParams { axis: p.axis, keepdims: p.keepdims, exclude: false }.args();
         let out = match p.ord {
             1 => v[0].abs().with(&SUM, reduce),
+            _ if v[0].numel() <= SMALL && v[0].numel() > 0 && v[0].dtype().is_float() => {
+                v[0].with(&SCALED_NORM, reduce)
+            }
             _ => v[0].with(&SUMSQ_ROOT, reduce),
         };
         [match p.out_dtype {
@@ -150,15 +262,13 @@ pub static NORM: Op = Op {
     check: Check {
         range: Ok((0.5, 2.0)),
         like: "lambda data, ord=2, **kw: reduce(lambda a, **k: np.sum(np.abs(a) ** ord, **k) ** (1 / ord), data, **kw)",
-        calls: &[(&[&[2, 3]], ""), (&[&[2, 3]], "ord=1"), (&[&[2, 3, 4]], "axis=(0, 2), keepdims=True"), (&[&[3, 4]], "ord=1, axis=1")],
+        calls: &[
+            (&[&[2, 3]], ""),
+            (&[&[2, 3]], "ord=1"),
+            (&[&[2, 3, 4]], "axis=(0, 2), keepdims=True"),
+            (&[&[3, 4]], "ord=1, axis=1"),
+        ],
     },
 };
 
-pub static OPS: Ops = &[&SUM, &MEAN, &PROD, &MAX, &MIN, &NANSUM, &NANPROD, &SUMSQ_ROOT, &NORM];
-
-/// Checks that a reduction with no neutral element has something to reduce.
-pub fn nonempty(name: &str, meta: &Meta) -> Result<()> {
-    ensure!(!meta.shape.contains(&0), "{name}: an empty array has no {name}, got shape {}", crate::base::layout::show(&meta.shape));
-    Ok(())
-}
-
+pub static OPS: Ops = &[&SUM, &MEAN, &PROD, &MAX, &MIN, &NANSUM, &NANPROD, &SUMSQ_ROOT, &SCALED_NORM, &NORM];

@@ -1,5 +1,6 @@
 //! The same elements in another shape or order.
 
+use crate::base::error::OrThrow;
 use crate::base::{Error, Layout, Result, Shape};
 use crate::graph::op::axis_index;
 use crate::graph::params::Ints;
@@ -7,7 +8,6 @@ use crate::graph::{Check, Grad, Kind, Op};
 use crate::ops::Ops;
 use crate::ops::expr::shape_of;
 use crate::tensor::Tensor;
-use crate::base::error::OrThrow;
 use crate::{ensure, rule};
 use smallvec::smallvec;
 
@@ -32,8 +32,12 @@ pub static VIEW_AS: Op = Op {
         ensure!(shape.iter().product::<usize>() == t.numel(), "_view_as: {} elements under another size", t.numel());
         t.reshaped(&shape)
     }),
-    grad: rule!(Linear |c, g| [g.reshape(c.shape(0))]),
-    check: Check { range: ANY, like: "lambda data, shape: data.reshape(shape)", calls: &[(&[&[2, 3]], "shape=(3, 2)")] },
+    grad: rule!(Linear | c, g | [g.reshape(c.shape(0))]),
+    check: Check {
+        range: ANY,
+        like: "lambda data, shape: data.reshape(shape)",
+        calls: &[(&[&[2, 3]], "shape=(3, 2)")],
+    },
 };
 
 /// `broadcast_to` without codes: what gradient rules use.
@@ -46,13 +50,22 @@ pub static EXPAND: Op = Op {
     method: false,
     writes: &[],
     kind: Kind::View(|t, args| expand(t, &shape_of(&ShapeParams::read(args).shape))),
-    grad: rule!(Linear |c, g| [g.sum_to(c.shape(0))]),
-    check: Check { range: ANY, like: "lambda data, shape: np.broadcast_to(data, shape)", calls: &[(&[&[2, 1]], "shape=(2, 3)")] },
+    grad: rule!(Linear | c, g | [g.sum_to(c.shape(0))]),
+    check: Check {
+        range: ANY,
+        like: "lambda data, shape: np.broadcast_to(data, shape)",
+        calls: &[(&[&[2, 1]], "shape=(2, 3)")],
+    },
 };
 
 pub fn expand(t: &Tensor, shape: &[usize]) -> Result<Tensor> {
     let fits = crate::base::layout::broadcast(t.shape(), shape).is_some_and(|s| s.as_slice() == shape);
-    ensure!(fits, "broadcast_to: got shape {}, cannot become {}", crate::base::layout::show(t.shape()), crate::base::layout::show(shape));
+    ensure!(
+        fits,
+        "broadcast_to: got shape {}, cannot become {}",
+        crate::base::layout::show(t.shape()),
+        crate::base::layout::show(shape)
+    );
     t.with_layout(t.layout()?.broadcast_to(shape))
 }
 
@@ -90,12 +103,15 @@ pub static TRANSPOSE: Op = Op {
         let axes = axes_of(&TransposeParams::read(args), t.ndim())?;
         t.with_layout(Layout::permute(&t.layout()?, &axes))
     }),
-    grad: rule!(Linear |c, g| [{
-        let axes = axes_of(&TransposeParams::read(c.args), g.ndim()).unwrap_or_default();
-        let mut back = vec![0; axes.len()];
-        axes.iter().enumerate().for_each(|(i, &a)| back[a] = i);
-        g.transpose(&back)
-    }]),
+    grad: rule!(
+        Linear | c,
+        g | [{
+            let axes = axes_of(&TransposeParams::read(c.args), g.ndim()).unwrap_or_default();
+            let mut back = vec![0; axes.len()];
+            axes.iter().enumerate().for_each(|(i, &a)| back[a] = i);
+            g.transpose(&back)
+        }]
+    ),
     check: Check {
         range: ANY,
         like: "lambda data, axes=None: np.transpose(data, axes)",
@@ -117,7 +133,10 @@ pub fn resolve_reshape(name: &str, from: &[usize], codes: &[i64], reverse: bool)
     let (mut out, mut infer, mut at, mut i) = (Vec::<i64>::new(), None, 0usize, 0usize);
     while i < codes.len() {
         let dim = |at: usize| {
-            source.get(at).copied().ok_or_else(|| Error::op(format_args!("{}: the codes use more axes than there are", show())))
+            source
+                .get(at)
+                .copied()
+                .ok_or_else(|| Error::op(format_args!("{}: the codes use more axes than there are", show())))
         };
         match codes[i] {
             0 if source.is_empty() => out.push(0),
@@ -207,11 +226,16 @@ pub static RESHAPE: Op = Op {
         };
         t.reshaped(&resolve_reshape("reshape", t.shape(), &codes, p.reverse)?)
     }),
-    grad: rule!(Linear |c, g| [g.reshape(c.shape(0))]),
+    grad: rule!(Linear | c, g | [g.reshape(c.shape(0))]),
     check: Check {
         range: ANY,
         like: "lambda data, shape, reverse=False: data.reshape(mx.nd.array(data).reshape(shape, reverse=reverse).shape)",
-        calls: &[(&[&[2, 3, 4]], "shape=(4, 0, 2)"), (&[&[2, 3, 4]], "shape=(-3, -1)"), (&[&[2, 3, 4]], "shape=(-4, 1, 2, -2)"), (&[&[10, 5, 4]], "shape=(-1, 0), reverse=True")],
+        calls: &[
+            (&[&[2, 3, 4]], "shape=(4, 0, 2)"),
+            (&[&[2, 3, 4]], "shape=(-3, -1)"),
+            (&[&[2, 3, 4]], "shape=(-4, 1, 2, -2)"),
+            (&[&[10, 5, 4]], "shape=(-1, 0), reverse=True"),
+        ],
     },
 };
 
@@ -264,8 +288,12 @@ pub static EXPAND_DIMS: Op = Op {
         shape.insert(axis, 1);
         t.reshaped(&shape)
     }),
-    grad: rule!(Linear |c, g| [g.reshape(c.shape(0))]),
-    check: Check { range: ANY, like: "lambda data, axis: np.expand_dims(data, axis)", calls: &[(&[&[2, 3]], "axis=0"), (&[&[2, 3]], "axis=-1")] },
+    grad: rule!(Linear | c, g | [g.reshape(c.shape(0))]),
+    check: Check {
+        range: ANY,
+        like: "lambda data, axis: np.expand_dims(data, axis)",
+        calls: &[(&[&[2, 3]], "axis=0"), (&[&[2, 3]], "axis=-1")],
+    },
 };
 
 crate::params! {
@@ -296,8 +324,12 @@ pub static SQUEEZE: Op = Op {
         }
         t.reshaped(&shape)
     }),
-    grad: rule!(Linear |c, g| [g.reshape(c.shape(0))]),
-    check: Check { range: ANY, like: "lambda data, axis=None: np.squeeze(data, axis)", calls: &[(&[&[2, 1, 3, 1]], ""), (&[&[2, 1, 3]], "axis=1")] },
+    grad: rule!(Linear | c, g | [g.reshape(c.shape(0))]),
+    check: Check {
+        range: ANY,
+        like: "lambda data, axis=None: np.squeeze(data, axis)",
+        calls: &[(&[&[2, 1, 3, 1]], ""), (&[&[2, 1, 3]], "axis=1")],
+    },
 };
 
 pub static FLATTEN: Op = Op {
@@ -313,8 +345,12 @@ pub static FLATTEN: Op = Op {
         let rest: usize = t.shape().iter().skip(1).product();
         t.reshaped(&[first, rest])
     }),
-    grad: rule!(Linear |c, g| [g.reshape(c.shape(0))]),
-    check: Check { range: ANY, like: "lambda data: data.reshape(len(data), -1)", calls: &[(&[&[2, 3, 4]], ""), (&[&[3]], "")] },
+    grad: rule!(Linear | c, g | [g.reshape(c.shape(0))]),
+    check: Check {
+        range: ANY,
+        like: "lambda data: data.reshape(len(data), -1)",
+        calls: &[(&[&[2, 3, 4]], ""), (&[&[3]], "")],
+    },
 };
 
 crate::params! {
@@ -338,8 +374,12 @@ pub static SWAPAXES: Op = Op {
         axes.swap(a, b);
         t.with_layout(t.layout()?.permute(&axes))
     }),
-    grad: rule!(Linear |c, g| [g.with(&SWAPAXES, c.args.clone())]),
-    check: Check { range: ANY, like: "lambda data, dim1, dim2: np.swapaxes(data, dim1, dim2)", calls: &[(&[&[2, 3, 4]], "dim1=0, dim2=2"), (&[&[2, 3]], "dim1=-1, dim2=0")] },
+    grad: rule!(Linear | c, g | [g.with(&SWAPAXES, c.args.clone())]),
+    check: Check {
+        range: ANY,
+        like: "lambda data, dim1, dim2: np.swapaxes(data, dim1, dim2)",
+        calls: &[(&[&[2, 3, 4]], "dim1=0, dim2=2"), (&[&[2, 3]], "dim1=-1, dim2=0")],
+    },
 };
 
 pub static BROADCAST_TO: Op = Op {
@@ -353,11 +393,16 @@ pub static BROADCAST_TO: Op = Op {
     kind: Kind::View(|t, args| {
         let p = ShapeParams::read(args);
         ensure!(p.shape.len() == t.ndim(), "broadcast_to: shape, got {} axes, expected {}", p.shape.len(), t.ndim());
-        let shape: Shape = p.shape.iter().zip(t.shape()).map(|(&d, &have)| if d == 0 { have } else { d.max(0) as usize }).collect();
+        let shape: Shape =
+            p.shape.iter().zip(t.shape()).map(|(&d, &have)| if d == 0 { have } else { d.max(0) as usize }).collect();
         expand(t, &shape)
     }),
-    grad: rule!(Linear |c, g| [g.sum_to(c.shape(0))]),
-    check: Check { range: ANY, like: "lambda data, shape: np.broadcast_to(data, tuple(s or d for s, d in zip(shape, data.shape)))", calls: &[(&[&[2, 1]], "shape=(0, 3)"), (&[&[1, 1]], "shape=(2, 3)")] },
+    grad: rule!(Linear | c, g | [g.sum_to(c.shape(0))]),
+    check: Check {
+        range: ANY,
+        like: "lambda data, shape: np.broadcast_to(data, tuple(s or d for s, d in zip(shape, data.shape)))",
+        calls: &[(&[&[2, 1]], "shape=(0, 3)"), (&[&[1, 1]], "shape=(2, 3)")],
+    },
 };
 
 crate::params! {
@@ -381,13 +426,21 @@ pub static BROADCAST_AXIS: Op = Op {
         for (&axis, &size) in p.axis.iter().zip(&p.size) {
             ensure!(axis >= 0, "broadcast_axis: axis, got {axis}, expected 0 or more");
             let axis = axis_index("broadcast_axis", axis, t.ndim())?;
-            ensure!(shape[axis] == 1 && size >= 0, "broadcast_axis: axis {axis} has length {}, expected 1", shape[axis]);
+            ensure!(
+                shape[axis] == 1 && size >= 0,
+                "broadcast_axis: axis {axis} has length {}, expected 1",
+                shape[axis]
+            );
             shape[axis] = size as usize;
         }
         expand(t, &shape)
     }),
-    grad: rule!(Linear |c, g| [g.sum_to(c.shape(0))]),
-    check: Check { range: ANY, like: "lambda data, axis, size: np.repeat(data, size, axis)", calls: &[(&[&[2, 1]], "axis=1, size=3")] },
+    grad: rule!(Linear | c, g | [g.sum_to(c.shape(0))]),
+    check: Check {
+        range: ANY,
+        like: "lambda data, axis, size: np.repeat(data, size, axis)",
+        calls: &[(&[&[2, 1]], "axis=1, size=3")],
+    },
 };
 
 crate::params! {
@@ -408,13 +461,19 @@ pub static BROADCAST_LIKE: Op = Op {
         let p = BroadcastLikeParams::read(args);
         let shape = (|| -> Result<Shape> {
             let (Some(la), Some(ra)) = (&p.lhs_axes, &p.rhs_axes) else {
-                ensure!(v[0].ndim() == v[1].ndim(), "broadcast_like: got {} and {} axes, expected as many", v[0].ndim(), v[1].ndim());
+                ensure!(
+                    v[0].ndim() == v[1].ndim(),
+                    "broadcast_like: got {} and {} axes, expected as many",
+                    v[0].ndim(),
+                    v[1].ndim()
+                );
                 return Ok(v[1].shape().into());
             };
             ensure!(la.len() == ra.len() && !la.is_empty(), "broadcast_like: lhs_axes and rhs_axes must be as many");
             let mut shape: Shape = v[0].shape().into();
             for (&l, &r) in la.iter().zip(ra) {
-                let (l, r) = (axis_index("broadcast_like", l, v[0].ndim())?, axis_index("broadcast_like", r, v[1].ndim())?);
+                let (l, r) =
+                    (axis_index("broadcast_like", l, v[0].ndim())?, axis_index("broadcast_like", r, v[1].ndim())?);
                 shape[l] = v[1].shape()[r];
             }
             Ok(shape)
@@ -423,10 +482,24 @@ pub static BROADCAST_LIKE: Op = Op {
         smallvec![v[0].broadcast_to(&shape)]
     }),
     grad: Grad::Composed,
-    check: Check { range: ANY, like: "lambda lhs, rhs: np.broadcast_to(lhs, rhs.shape)", calls: &[(&[&[2, 1], &[2, 3]], "")] },
+    check: Check {
+        range: ANY,
+        like: "lambda lhs, rhs: np.broadcast_to(lhs, rhs.shape)",
+        calls: &[(&[&[2, 1], &[2, 3]], "")],
+    },
 };
 
 pub static OPS: Ops = &[
-    &VIEW_AS, &EXPAND, &TRANSPOSE, &RESHAPE, &RESHAPE_LIKE, &EXPAND_DIMS, &SQUEEZE, &FLATTEN, &SWAPAXES, &BROADCAST_TO,
-    &BROADCAST_AXIS, &BROADCAST_LIKE,
+    &VIEW_AS,
+    &EXPAND,
+    &TRANSPOSE,
+    &RESHAPE,
+    &RESHAPE_LIKE,
+    &EXPAND_DIMS,
+    &SQUEEZE,
+    &FLATTEN,
+    &SWAPAXES,
+    &BROADCAST_TO,
+    &BROADCAST_AXIS,
+    &BROADCAST_LIKE,
 ];

@@ -86,7 +86,8 @@ pub fn parse(op: &str, spec: &ParamSpec, value: &Bound<'_, PyAny>) -> PyResult<P
         ParamKind::Choice(words) => {
             let text = value.str()?.to_string();
             if !words.contains(&text.as_str()) {
-                let message = format!("{op}: {}: Invalid Input: '{text}', valid values are: {{{}}}", spec.name, words.join(", "));
+                let message =
+                    format!("{op}: {}: Invalid Input: '{text}', valid values are: {{{}}}", spec.name, words.join(", "));
                 return Err(Error::op(message).into());
             }
             Some(Param::Str(text.into()))
@@ -101,8 +102,12 @@ pub fn parse(op: &str, spec: &ParamSpec, value: &Bound<'_, PyAny>) -> PyResult<P
     };
     found.ok_or_else(|| {
         let got = value.repr().map_or_else(|_| "?".into(), |r| r.to_string());
-        Error::op(format_args!("{op}: {}: Invalid Parameter format, got {got}, expected {}", spec.name, kind_name(spec.kind)))
-            .into()
+        Error::op(format_args!(
+            "{op}: {}: Invalid Parameter format, got {got}, expected {}",
+            spec.name,
+            kind_name(spec.kind)
+        ))
+        .into()
     })
 }
 
@@ -139,7 +144,9 @@ pub fn kind_name(kind: ParamKind) -> String {
         ParamKind::Ints => "int or tuple of ints".into(),
         ParamKind::OptInts => "tuple of ints and None".into(),
         ParamKind::Floats => "tuple of floats".into(),
-        ParamKind::Choice(words) => format!("one of {}", words.iter().map(|w| format!("'{w}'")).collect::<Vec<_>>().join(", ")),
+        ParamKind::Choice(words) => {
+            format!("one of {}", words.iter().map(|w| format!("'{w}'")).collect::<Vec<_>>().join(", "))
+        }
         ParamKind::DType => "dtype".into(),
         ParamKind::Device => "Context".into(),
         ParamKind::Ignored => "anything (ignored)".into(),

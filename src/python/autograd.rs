@@ -65,7 +65,10 @@ pub fn grad_req(text: &str) -> Result<GradReq> {
         "write" => Ok(GradReq::Write),
         "add" => Ok(GradReq::Add),
         "null" => Ok(GradReq::Null),
-        _ => Err(Error::new(Kind::Key, format_args!("attach_grad: grad_req, got '{text}', expected 'write', 'add' or 'null'"))),
+        _ => Err(Error::new(
+            Kind::Key,
+            format_args!("attach_grad: grad_req, got '{text}', expected 'write', 'add' or 'null'"),
+        )),
     }
 }
 

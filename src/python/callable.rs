@@ -1,8 +1,8 @@
 //! One callable type for all ops: a record as a Python function or method.
 
 use crate::autograd::NDArray;
-use crate::base::error::Kind as ErrorKind;
 use crate::base::Error;
+use crate::base::error::Kind as ErrorKind;
 use crate::graph::op::Kind;
 use crate::graph::params::Default;
 use crate::graph::{Args, Op, Param, Var, apply};
@@ -16,14 +16,14 @@ use smallvec::SmallVec;
 /// Elements from which other Python threads may run while an op computes.
 const DETACH: usize = 16 << 10;
 
-/// An operator of `oxgrad.nd`, made from its record.
+// An operator of `oxgrad.nd`, made from its record. No doc comment: it would hide the docstring of each operator.
 #[pyclass(frozen, name = "Operator", module = "oxgrad._core")]
 pub struct PyOp {
     op: &'static Op,
     name: &'static str,
 }
 
-/// An operator bound to the array whose method it is.
+// An operator bound to the array whose method it is.
 #[pyclass(frozen, name = "BoundOperator", module = "oxgrad._core")]
 pub struct PyBoundOp {
     op: &'static Op,
@@ -153,7 +153,12 @@ fn bind<'py>(
         call.args.push(match (value, spec.default) {
             (Some(value), _) => value,
             (None, Default::Required) => {
-                let message = format!("{}: Required parameter {} of {} is not presented", op.name, spec.name, kind_name(spec.kind));
+                let message = format!(
+                    "{}: Required parameter {} of {} is not presented",
+                    op.name,
+                    spec.name,
+                    kind_name(spec.kind)
+                );
                 return Err(Error::op(message).into());
             }
             (None, default) => default.value(),
@@ -203,7 +208,10 @@ fn run<'py>(
     {
         // Numbers in, number out.
         if let crate::tensor::Tensor::Scalar(s) = var.tensor {
-            let whole = call.inputs.iter().all(|v| matches!(v.tensor, crate::tensor::Tensor::Scalar(crate::tensor::Scalar::Int(_))));
+            let whole = call
+                .inputs
+                .iter()
+                .all(|v| matches!(v.tensor, crate::tensor::Tensor::Scalar(crate::tensor::Scalar::Int(_))));
             let v = s.to_f64();
             return if whole && v.fract() == 0.0 && v.abs() < 9e15 {
                 Ok((v as i64).into_pyobject(py)?.into_any())
@@ -222,11 +230,17 @@ fn assign_out<'py>(op: &'static Op, outs: Vec<Var>, out: Bound<'py, PyAny>) -> P
         Ok(one) => vec![one.clone()],
         Err(_) => match out.try_iter() {
             Ok(items) => items.map(|i| Ok(i?.cast_into::<PyNDArray>()?)).collect::<PyResult<_>>()?,
-            Err(_) => return Err(Error::typ(format_args!("{}: out, got {}, expected an NDArray", op.name, out.get_type())).into()),
+            Err(_) => {
+                return Err(
+                    Error::typ(format_args!("{}: out, got {}, expected an NDArray", op.name, out.get_type())).into()
+                );
+            }
         },
     };
     if targets.len() > outs.len() {
-        return Err(Error::op(format_args!("{}: out has {} arrays, the op {}", op.name, targets.len(), outs.len())).into());
+        return Err(
+            Error::op(format_args!("{}: out has {} arrays, the op {}", op.name, targets.len(), outs.len())).into()
+        );
     }
     for (target, var) in targets.iter().zip(&outs) {
         let handle = &target.get().inner;
@@ -390,7 +404,10 @@ fn records(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
         d.set_item("aliases", op.aliases.to_vec())?;
         d.set_item("doc", op.doc)?;
         d.set_item("inputs", op.inputs.to_vec())?;
-        d.set_item("params", op.params.iter().map(|p| (p.name, kind_name(p.kind), p.default.python(), p.doc)).collect::<Vec<_>>())?;
+        d.set_item(
+            "params",
+            op.params.iter().map(|p| (p.name, kind_name(p.kind), p.default.python(), p.doc)).collect::<Vec<_>>(),
+        )?;
         d.set_item("method", op.method)?;
         d.set_item("writes", op.writes.to_vec())?;
         d.set_item("signature", signature(op))?;
@@ -440,7 +457,7 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
         for name in std::iter::once(op.name).chain(op.aliases.iter().copied()) {
             let object = Bound::new(py, PyOp { op, name })?;
             all.set_item(name, &object)?;
-            if op.method && !class.hasattr(name)? {
+            if op.method && !name.starts_with('_') && !class.hasattr(name)? {
                 class.setattr(name, object)?;
             }
         }

@@ -8,13 +8,12 @@ use pyo3::types::PyString;
 
 /// The device of a `Context`, or of its text (`'cpu(0)'`).
 pub fn parse(value: &Bound<'_, PyAny>) -> PyResult<Device> {
-    let bad = |text: &str| Error::op(format_args!("ctx: Invalid context string {text}, expected a Context such as cpu(0)"));
+    let bad =
+        |text: &str| Error::op(format_args!("ctx: Invalid context string {text}, expected a Context such as cpu(0)"));
     if let Ok(text) = value.cast::<PyString>() {
         let text = text.to_string();
         let parts = text.strip_suffix(')').and_then(|t| t.split_once('('));
-        let device = parts.and_then(|(kind, id)| {
-            Some(Device { kind: DeviceType::parse(kind)?, id: id.parse().ok()? })
-        });
+        let device = parts.and_then(|(kind, id)| Some(Device { kind: DeviceType::parse(kind)?, id: id.parse().ok()? }));
         return Ok(check(device.ok_or_else(|| bad(&text))?)?);
     }
     let (Ok(kind), Ok(id)) = (value.getattr("device_type"), value.getattr("device_id")) else {

@@ -11,7 +11,8 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyFloat, PyInt, PyList, PyString, PyTuple};
 
-const NOT_AN_ARRAY: &str = "array: source_array must be array like object: a number, a regular nest of lists, or an array";
+const NOT_AN_ARRAY: &str =
+    "array: source_array must be array like object: a number, a regular nest of lists, or an array";
 
 /// Numbers read from nested lists: floats, with the integers kept apart as long as all are integers.
 #[derive(Default)]

@@ -18,11 +18,18 @@ use smallvec::{SmallVec, smallvec};
 enum Item {
     /// A whole number: the axis goes.
     At(i64),
-    Slice { start: i64, step: i64, count: i64 },
+    Slice {
+        start: i64,
+        step: i64,
+        count: i64,
+    },
     /// `None`: a new axis of length one.
     New,
     /// Whole numbers of any shape along one axis.
-    Many { shape: Shape, index: Vec<i64> },
+    Many {
+        shape: Shape,
+        index: Vec<i64>,
+    },
 }
 
 /// A key resolved against a shape.
@@ -66,7 +73,8 @@ fn array_key(key: &Bound<'_, PyAny>) -> PyResult<Option<(Tensor, bool)>> {
     if !listed && !(class.name()?.to_str()? == "ndarray" && class.module()?.to_str()? == "numpy") {
         return Ok(None);
     }
-    let is_bool = if listed { all_bool(key)? } else { key.getattr("dtype")?.getattr("kind")?.extract::<String>()? == "b" };
+    let is_bool =
+        if listed { all_bool(key)? } else { key.getattr("dtype")?.getattr("kind")?.extract::<String>()? == "b" };
     let tensor = convert::tensor(key, Some(if is_bool { DType::Bool } else { DType::F64 }), crate::base::Device::CPU)
         .map_err(|_| bad_key(key))?;
     Ok(Some((tensor, is_bool)))
@@ -118,7 +126,8 @@ fn resolve(shape: &[usize], key: &Bound<'_, PyAny>) -> PyResult<Key> {
         return Err(PyIndexError::new_err("Cannot use more than one ellipsis (...) for indexing"));
     }
     if used > shape.len() {
-        let message = format!("too many indices for array: array is {}-dimensional, but {used} were indexed", shape.len());
+        let message =
+            format!("too many indices for array: array is {}-dimensional, but {used} were indexed", shape.len());
         return Err(PyIndexError::new_err(message));
     }
     let full = |dim: usize| Item::Slice { start: 0, step: 1, count: dim as i64 };
@@ -146,7 +155,9 @@ fn resolve(shape: &[usize], key: &Bound<'_, PyAny>) -> PyResult<Key> {
         } else if let Some(i) = whole(entry) {
             let dim = shape[axis] as i64;
             if i < -dim || i >= dim {
-                return Err(PyIndexError::new_err(format!("index {i} is out of bounds for axis {axis} with size {dim}")));
+                return Err(PyIndexError::new_err(format!(
+                    "index {i} is out of bounds for axis {axis} with size {dim}"
+                )));
             }
             items.push(Item::At(if i < 0 { i + dim } else { i }));
             axis += 1;
@@ -384,9 +395,9 @@ fn value_var(value: &Bound<'_, PyAny>, dtype: DType) -> PyResult<Var> {
     if value.is_none() {
         return Ok(Var::scalar(f64::NAN));
     }
-    convert::tensor(value, Some(dtype), crate::base::Device::CPU)
-        .map(Var::new)
-        .map_err(|_| PyTypeError::new_err(format!("NDArray does not support assignment with type {}", value.get_type())))
+    convert::tensor(value, Some(dtype), crate::base::Device::CPU).map(Var::new).map_err(|_| {
+        PyTypeError::new_err(format!("NDArray does not support assignment with type {}", value.get_type()))
+    })
 }
 
 /// The value with the leading axes of length one that it has too many taken off, checked to broadcast to `shape`.

@@ -87,6 +87,9 @@ impl Bytes {
 
     fn shape(&self) -> Shape {
         let n = self.view.ndim as usize;
+        if n == 0 {
+            return Shape::new();
+        }
         if self.view.shape.is_null() {
             return [self.view.len as usize / self.view.itemsize.max(1) as usize].into_iter().collect();
         }
@@ -150,7 +153,9 @@ impl Bytes {
             .filter(|b| b.view.len as usize == size_of_val(from))
             .ok_or_else(|| Error::value("asnumpy: the target has another size"))?;
         // SAFETY: the view is writable, contiguous and of the same number of bytes; a fresh array overlaps nothing.
-        unsafe { std::ptr::copy_nonoverlapping(from.as_ptr().cast::<u8>(), bytes.view.buf.cast::<u8>(), size_of_val(from)) };
+        unsafe {
+            std::ptr::copy_nonoverlapping(from.as_ptr().cast::<u8>(), bytes.view.buf.cast::<u8>(), size_of_val(from))
+        };
         Ok(())
     }
 }
@@ -293,7 +298,8 @@ fn from_dlpack<'py>(py: Python<'py>, source: &Bound<'py, PyAny>) -> PyResult<Bou
         (2, 64, 1) => DType::F64,
         (6, 8, 1) => DType::Bool,
         (code, bits, lanes) => {
-            let message = format!("from_dlpack: element type (code {code}, {bits} bits, {lanes} lanes) is not supported");
+            let message =
+                format!("from_dlpack: element type (code {code}, {bits} bits, {lanes} lanes) is not supported");
             return Err(Error::typ(message).into());
         }
     };

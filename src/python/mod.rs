@@ -6,6 +6,7 @@ mod callable;
 mod context;
 mod convert;
 mod error;
+mod files;
 mod index;
 mod interop;
 mod ndarray;
@@ -22,6 +23,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     callable::register(m)?;
     autograd::register(m)?;
     convert::register(m)?;
+    files::register(m)?;
     interop::register(m)?;
     system::register(m)
 }

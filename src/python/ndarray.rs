@@ -11,7 +11,7 @@ use crate::tensor::{Scalar, Tensor};
 use pyo3::basic::CompareOp;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyTuple};
+use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyTuple};
 
 /// A multi-dimensional array on a device, with MXNet's methods and operators.
 #[pyclass(frozen, weakref, name = "NDArray", module = "oxgrad.ndarray")]
@@ -99,7 +99,10 @@ impl PyNDArray {
     fn item_value(&self, what: &str) -> PyResult<Scalar> {
         let tensor = self.inner.tensor()?;
         if tensor.numel() != 1 {
-            let message = format!("{what}: only an array of one element can be converted, got shape {}", crate::base::layout::show(tensor.shape()));
+            let message = format!(
+                "{what}: only an array of one element can be converted, got shape {}",
+                crate::base::layout::show(tensor.shape())
+            );
             return Err(PyTypeError::new_err(message));
         }
         Ok(tensor.item()?)
@@ -238,7 +241,11 @@ impl PyNDArray {
         Ok(format!("\n{text}\n<NDArray {} @{}>", dims.join("x"), self.inner.device()))
     }
     fn __len__(&self) -> PyResult<usize> {
-        self.inner.shape().first().copied().ok_or_else(|| Error::index("len: an array without axes has no length").into())
+        self.inner
+            .shape()
+            .first()
+            .copied()
+            .ok_or_else(|| Error::index("len: an array without axes has no length").into())
     }
     fn __bool__(&self) -> PyResult<bool> {
         let tensor = self.inner.tensor()?;
@@ -302,10 +309,18 @@ impl PyNDArray {
     fn __rmod__<'py>(&self, other: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         self.arithmetic(&b::MOD, other, true)
     }
-    fn __pow__<'py>(&self, other: &Bound<'py, PyAny>, _modulo: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
+    fn __pow__<'py>(
+        &self,
+        other: &Bound<'py, PyAny>,
+        _modulo: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         self.arithmetic(&b::POW, other, false)
     }
-    fn __rpow__<'py>(&self, other: &Bound<'py, PyAny>, _modulo: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
+    fn __rpow__<'py>(
+        &self,
+        other: &Bound<'py, PyAny>,
+        _modulo: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         self.arithmetic(&b::POW, other, true)
     }
     fn __iadd__(&self, other: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -396,7 +411,11 @@ impl PyNDArray {
             }
             let (from, to) = (this.shape(), target.get().inner.shape());
             if from != to {
-                let message = format!("copyto: got an array of shape {}, expected {}", crate::base::layout::show(&to), crate::base::layout::show(&from));
+                let message = format!(
+                    "copyto: got an array of shape {}, expected {}",
+                    crate::base::layout::show(&to),
+                    crate::base::layout::show(&from)
+                );
                 return Err(Error::op(message).into());
             }
             target.get().inner.assign("copyto", this.var()?)?;
@@ -444,7 +463,11 @@ impl PyNDArray {
             match key.extract::<String>()?.as_str() {
                 "shape" => target = Some(value),
                 "reverse" => reverse = value.extract()?,
-                other => return Err(PyTypeError::new_err(format!("reshape() got an unexpected keyword argument '{other}'"))),
+                other => {
+                    return Err(PyTypeError::new_err(format!(
+                        "reshape() got an unexpected keyword argument '{other}'"
+                    )));
+                }
             }
         }
         let target = target.ok_or_else(|| Error::new(Kind::Assert, "reshape: shape must be given"))?;
@@ -462,11 +485,15 @@ impl PyNDArray {
             // The method answers ValueError where the function has MXNetError.
             _ => {
                 let tuple = PyTuple::new(py, &codes)?.repr()?.to_string();
-                return Err(PyValueError::new_err(format!("Cannot reshape array of size {} into shape {tuple}", var.numel())));
+                return Err(PyValueError::new_err(format!(
+                    "Cannot reshape array of size {} into shape {tuple}",
+                    var.numel()
+                )));
             }
         };
         let out = catch(|| var.reshape(&dims))?;
-        let out = Var { tensor: out.tensor, edge: out.edge.or(if dims.as_slice() == var.shape() { var.edge } else { None }) };
+        let out =
+            Var { tensor: out.tensor, edge: out.edge.or(if dims.as_slice() == var.shape() { var.edge } else { None }) };
         PyNDArray::handle(py, self.inner.view(0, dims, out))
     }
     /// The array repeated to a larger shape by NumPy's rule.
@@ -538,5 +565,9 @@ impl PyNDArray {
     /// A DLPack capsule of the memory.
     fn to_dlpack_for_write<'py>(slf: Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         interop::export(slf.py(), &slf)
+    }
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyBytes>,))> {
+        let bytes = crate::tensor::params_file::write_record(&self.inner.tensor()?)?;
+        Ok((py.import("oxgrad._core")?.getattr("_rebuild")?, (PyBytes::new(py, &bytes),)))
     }
 }

@@ -36,6 +36,12 @@ fn empty_cache() {
     buffer::empty_cache();
 }
 
+/// Reseeds the random streams; the form with a context seeds the second stream differently, as in MXNet.
+#[pyfunction]
+fn seed(seed_state: i32, with_context: bool) {
+    crate::cpu::random::with_streams(|s| if with_context { s.seed_ctx(seed_state) } else { s.seed(seed_state) });
+}
+
 /// Test hook: a panic inside Rust, to show that it reaches Python as an exception.
 #[pyfunction]
 fn _panic() {
@@ -45,5 +51,6 @@ fn _panic() {
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(stats, m)?)?;
     m.add_function(wrap_pyfunction!(empty_cache, m)?)?;
+    m.add_function(wrap_pyfunction!(seed, m)?)?;
     m.add_function(wrap_pyfunction!(_panic, m)?)
 }

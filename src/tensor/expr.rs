@@ -18,10 +18,20 @@ pub const CAP: u32 = 64;
 
 /// What a deferred value is made of.
 pub enum Expr {
-    Map { f: &'static MapFn, ins: SmallVec<[Tensor; 3]>, imm: SmallVec<[f64; 2]> },
-    Cast { input: Tensor },
+    Map {
+        f: &'static MapFn,
+        ins: SmallVec<[Tensor; 3]>,
+        imm: SmallVec<[f64; 2]>,
+    },
+    Cast {
+        input: Tensor,
+    },
     /// A reduction of `input`; `axes` says which are folded.
-    Reduce { f: &'static ReduceFn, input: Tensor, axes: SmallVec<[bool; 4]> },
+    Reduce {
+        f: &'static ReduceFn,
+        input: Tensor,
+        axes: SmallVec<[bool; 4]>,
+    },
 }
 
 impl Expr {
@@ -71,7 +81,10 @@ impl Tensor {
         for t in ins {
             let Tensor::Array(value) = t else { continue };
             if value.dtype != dtype {
-                return Err(Error::op(format_args!("{name}: arrays of one dtype, got {dtype} and {}: use astype", value.dtype)));
+                return Err(Error::op(format_args!(
+                    "{name}: arrays of one dtype, got {dtype} and {}: use astype",
+                    value.dtype
+                )));
             }
             shape = match shape {
                 None => Some(Shape::from_slice(&value.shape)),
@@ -155,7 +168,8 @@ impl Tensor {
         if run_small(f, dtype, &operands, n, imm, &mut out).is_none() {
             return Ok(None);
         }
-        let device = ins.iter().find(|t| matches!(t, Tensor::Array(_))).map_or(crate::base::Device::CPU, Tensor::device);
+        let device =
+            ins.iter().find(|t| matches!(t, Tensor::Array(_))).map_or(crate::base::Device::CPU, Tensor::device);
         let storage = Storage { buffer: Arc::new(out), strides: c_strides(shape), offset: 0 };
         Ok(Some(Tensor::ready(Shape::from_slice(shape), dtype, device, storage)))
     }

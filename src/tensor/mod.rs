@@ -61,7 +61,11 @@ impl Tensor {
     }
     /// An array of elements copied from a slice.
     pub fn from_slice<T: Element>(shape: &[usize], data: &[T]) -> Result<Tensor> {
-        crate::ensure!(shape.iter().product::<usize>() == data.len(), "array: {} elements for another shape", data.len());
+        crate::ensure!(
+            shape.iter().product::<usize>() == data.len(),
+            "array: {} elements for another shape",
+            data.len()
+        );
         let mut buffer = Buffer::new(std::mem::size_of_val(data))?;
         buffer.slice_mut::<T>(0, data.len()).copy_from_slice(data);
         Ok(Tensor::from_buffer(shape.into(), T::DTYPE, Device::CPU, buffer))
@@ -150,4 +154,3 @@ impl Tensor {
         self.cast_copy(self.dtype())
     }
 }
-

@@ -24,46 +24,46 @@ const MAX_NDIM: usize = 64;
 
 // ---- writing ----
 
-/// The file of some arrays: all with names, or none.
-pub fn write(arrays: &[(Option<&str>, Tensor)]) -> Result<Vec<u8>> {
+/// The bytes of a file. `names` is empty, or has one for each array.
+pub fn write(arrays: &[Tensor], names: &[String]) -> Result<Vec<u8>> {
     let mut out = Vec::new();
-    check_names(arrays)?;
-    write_to(&mut out, arrays)?;
+    write_to(&mut out, arrays, names)?;
     Ok(out)
 }
 
 /// The record of one array, without a container: what a pickle holds.
-pub fn write_one(tensor: &Tensor) -> Result<Vec<u8>> {
+pub fn write_record(tensor: &Tensor) -> Result<Vec<u8>> {
     let mut out = Vec::new();
-    write_record(&mut out, tensor)?;
+    put_record(&mut out, tensor)?;
     Ok(out)
 }
 
 /// Writes the file. Until all of it is on the disk, an older file of that name stays as it is.
-pub fn save(path: &Path, arrays: &[(Option<&str>, Tensor)]) -> Result<()> {
-    check_names(arrays)?;
+pub fn save(path: &Path, arrays: &[Tensor], names: &[String]) -> Result<()> {
+    check_names(arrays, names)?;
     // Values are computed before a file exists.
-    arrays.iter().try_for_each(|(_, tensor)| tensor.force())?;
+    arrays.iter().try_for_each(Tensor::force)?;
     let failed = |error: Error| Error::new(error.kind, format_args!("save: {}: {}", path.display(), error.message()));
     // A link stays one: what it leads to is replaced.
     let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
     if std::fs::metadata(&target).is_ok_and(|m| !m.is_file() && !m.is_dir()) {
         // A pipe or a device cannot be replaced.
         let mut out = std::fs::OpenOptions::new().write(true).open(&target).map_err(io_error).map_err(failed)?;
-        return write_to(&mut out, arrays).map_err(failed);
+        return write_to(&mut out, arrays, names).map_err(failed);
     }
     let temporary = beside(&target);
-    let done = write_file(&temporary, arrays).and_then(|()| std::fs::rename(&temporary, &target).map_err(io_error));
+    let done =
+        write_file(&temporary, arrays, names).and_then(|()| std::fs::rename(&temporary, &target).map_err(io_error));
     if done.is_err() {
         let _ = std::fs::remove_file(&temporary);
     }
     done.map_err(failed)
 }
 
-fn write_file(path: &Path, arrays: &[(Option<&str>, Tensor)]) -> Result<()> {
+fn write_file(path: &Path, arrays: &[Tensor], names: &[String]) -> Result<()> {
     let file = std::fs::OpenOptions::new().write(true).create_new(true).open(path).map_err(io_error)?;
     let mut out = io::BufWriter::new(file);
-    write_to(&mut out, arrays)?;
+    write_to(&mut out, arrays, names)?;
     out.into_inner().map_err(|e| io_error(e.into_error()))?.sync_all().map_err(io_error)
 }
 
@@ -80,21 +80,21 @@ fn io_error(error: io::Error) -> Error {
     Error::op(error)
 }
 
-fn check_names(arrays: &[(Option<&str>, Tensor)]) -> Result<()> {
-    let named = arrays.iter().filter(|(name, _)| name.is_some()).count();
-    ensure!(named == 0 || named == arrays.len(), "save: names for all arrays or none, got {named} of {}", arrays.len());
+fn check_names(arrays: &[Tensor], names: &[String]) -> Result<()> {
+    let (named, count) = (names.len(), arrays.len());
+    ensure!(named == 0 || named == count, "save: names for all arrays or none, got {named} of {count}");
     Ok(())
 }
 
-fn write_to(out: &mut dyn Write, arrays: &[(Option<&str>, Tensor)]) -> Result<()> {
+fn write_to(out: &mut dyn Write, arrays: &[Tensor], names: &[String]) -> Result<()> {
+    check_names(arrays, names)?;
     let word = |out: &mut dyn Write, v: u64| out.write_all(&v.to_le_bytes()).map_err(io_error);
     word(out, HEADER)?;
     word(out, 0)?;
     word(out, arrays.len() as u64)?;
-    for (_, tensor) in arrays {
-        write_record(out, tensor)?;
+    for tensor in arrays {
+        put_record(out, tensor)?;
     }
-    let names: Vec<&str> = arrays.iter().filter_map(|(name, _)| *name).collect();
     word(out, names.len() as u64)?;
     for name in names {
         word(out, name.len() as u64)?;
@@ -103,7 +103,7 @@ fn write_to(out: &mut dyn Write, arrays: &[(Option<&str>, Tensor)]) -> Result<()
     Ok(())
 }
 
-fn write_record(out: &mut dyn Write, tensor: &Tensor) -> Result<()> {
+fn put_record(out: &mut dyn Write, tensor: &Tensor) -> Result<()> {
     let (shape, dtype, device) = (tensor.shape(), tensor.dtype(), tensor.device());
     let dense = tensor.dense()?;
     let mut head = Vec::with_capacity(32 + 8 * shape.len());
@@ -132,22 +132,20 @@ pub fn read(bytes: &[u8]) -> Result<(Vec<Tensor>, Vec<String>)> {
         tensors.push(file.record()?);
     }
     let named = file.u64()?;
-    ensure!(
-        named == 0 || named == count,
-        "load: Invalid NDArray file format: {named} names for {count} arrays"
-    );
+    ensure!(named == 0 || named == count, "load: Invalid NDArray file format: {named} names for {count} arrays");
     let mut names = Vec::new();
     for _ in 0..named {
         let length = file.u64()?;
         let name = file.take(usize::try_from(length).map_err(|_| cut())?)?;
-        let name = std::str::from_utf8(name).map_err(|_| Error::op("load: Invalid NDArray file format: a name is no UTF-8"))?;
+        let name = std::str::from_utf8(name)
+            .map_err(|_| Error::op("load: Invalid NDArray file format: a name is no UTF-8"))?;
         names.push(name.to_owned());
     }
     Ok((tensors, names))
 }
 
 /// The array of a record without a container.
-pub fn read_one(bytes: &[u8]) -> Result<Tensor> {
+pub fn read_record(bytes: &[u8]) -> Result<Tensor> {
     Reader { rest: bytes }.record()
 }
 

@@ -110,11 +110,8 @@ impl Region {
             }
             let tensor = Tensor::Array(value);
             let storage = tensor.storage()?.clone();
-            let layout = Layout {
-                shape: tensor.shape().into(),
-                strides: storage.strides.clone(),
-                offset: storage.offset,
-            };
+            let layout =
+                Layout { shape: tensor.shape().into(), strides: storage.strides.clone(), offset: storage.offset };
             let strides = layout.broadcast_to(shape).strides;
             let Tensor::Array(value) = tensor else { continue };
             leaf_of.insert(key, leaves.len());

@@ -7,12 +7,16 @@ from typing import Any
 from .._core import NDArray, operator
 
 
+def names() -> list[str]:
+    """The methods below."""
+    own = (n for n, f in globals().items() if callable(f) and getattr(f, "__module__", None) == __name__)
+    return [n for n in own if n not in ("install", "names") and not n.startswith("_")]
+
+
 def install(cls: type[NDArray]) -> None:
     """Attaches the methods below to the class."""
-    for name, function in list(globals().items()):
-        if callable(function) and getattr(function, "__module__", None) == __name__ and name != "install":
-            if not name.startswith("_"):
-                setattr(cls, name, function)
+    for name in names():
+        setattr(cls, name, globals()[name])
 
 
 def as_nd_ndarray(self: NDArray) -> NDArray:

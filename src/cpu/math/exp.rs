@@ -19,16 +19,7 @@ const ROUND_64: f64 = 6_755_399_441_055_744.0 + 2046.0;
 /// `e^r - 1 - r` for `|r| <= ln 2 / 2`, plus `lo`: what rounding took from `r`.
 #[inline(always)]
 fn small_32<I: Isa>(r: f32, lo: f32) -> f32 {
-    let p = poly::<_, I, _>(
-        r,
-        [
-            0.5,
-            0.166_665_42,
-            0.041_666_277,
-            0.008_366_762,
-            0.001_394_676_9,
-        ],
-    );
+    let p = poly::<_, I, _>(r, [0.5, 0.166_665_42, 0.041_666_277, 0.008_366_762, 0.001_394_676_9]);
     (r * r).fma::<I>(p, lo)
 }
 
@@ -102,11 +93,7 @@ pub(super) fn exp_mid<I: Isa>(x: f32) -> f32 {
     const ROUND: f32 = 12_582_912.0;
     let t = x.fma::<I>(std::f32::consts::LOG2_E, ROUND);
     let n = t - ROUND;
-    let r = if I::FMA {
-        (-n).fma::<I>(std::f32::consts::LN_2, x)
-    } else {
-        x - n * LN2_HI_32 - n * LN2_LO_32
-    };
+    let r = if I::FMA { (-n).fma::<I>(std::f32::consts::LN_2, x) } else { x - n * LN2_HI_32 - n * LN2_LO_32 };
     (1.0 + (r + small_32::<I>(r, 0.0))) * f32::from_bits(t.to_bits().wrapping_add(127) << 23)
 }
 
@@ -168,11 +155,7 @@ fn half_expm1_64<I: Isa>(x: f64) -> (f64, f64) {
 #[inline(always)]
 pub(super) fn expm1_64<I: Isa>(x: f64) -> f64 {
     let (large, small) = half_expm1_64::<I>(clamp(x, -38.0, 710.0));
-    if x.abs() < 5.0e-17 {
-        x
-    } else {
-        2.0 * (large + small)
-    }
+    if x.abs() < 5.0e-17 { x } else { 2.0 * (large + small) }
 }
 
 /// `2^t` for `|t| <= 1000`, good to 30 bits: the last step of the single-precision power.
@@ -183,13 +166,7 @@ pub(super) fn exp2_short<I: Isa>(t: f64) -> f64 {
     let r = (t - (shifted - magic)) * std::f64::consts::LN_2;
     let p = poly::<_, I, _>(
         r,
-        [
-            0.5000000096704101,
-            0.16666517188569738,
-            0.041666200737643516,
-            0.00836908951004296,
-            0.0013950834201643626,
-        ],
+        [0.5000000096704101, 0.16666517188569738, 0.041666200737643516, 0.00836908951004296, 0.0013950834201643626],
     );
     (1.0 + (r * r).fma::<I>(p, r)) * f64::from_bits(shifted.to_bits() << 52)
 }
@@ -199,16 +176,7 @@ pub(super) fn exp2_short<I: Isa>(t: f64) -> f64 {
 pub(super) fn tanh_32<I: Isa>(x: f32) -> f32 {
     let a = x.abs();
     let z = a * a;
-    let p = poly::<_, I, _>(
-        z,
-        [
-            -0.333_332_8,
-            0.133_313_88,
-            -0.053_734_26,
-            0.020_618_778,
-            -0.005_679_875_6,
-        ],
-    );
+    let p = poly::<_, I, _>(z, [-0.333_332_8, 0.133_313_88, -0.053_734_26, 0.020_618_778, -0.005_679_875_6]);
     let near = (a * z).fma::<I>(p, a);
     let far = if a > 10.0 { 10.0 } else { a };
     let far = 1.0 - 2.0 / (exp_mid::<I>(far + far) + 1.0);

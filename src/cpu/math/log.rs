@@ -23,14 +23,9 @@ fn split_32(x: f32) -> (f32, f32) {
 #[inline(always)]
 fn split_64<const WIDENED: bool>(x: f64) -> (f64, f64) {
     let tiny = !WIDENED && x < f64::MIN_POSITIVE;
-    let x = if tiny {
-        x * 18_014_398_509_481_984.0
-    } else {
-        x
-    };
+    let x = if tiny { x * 18_014_398_509_481_984.0 } else { x };
     let bits = x.to_bits();
-    let k =
-        f64::from_bits((bits >> 52) | 0x4330_0000_0000_0000) - (4_503_599_627_370_496.0 + 1023.0);
+    let k = f64::from_bits((bits >> 52) | 0x4330_0000_0000_0000) - (4_503_599_627_370_496.0 + 1023.0);
     let m = f64::from_bits((bits & 0x000F_FFFF_FFFF_FFFF) | 0x3FF0_0000_0000_0000);
     let high = m > std::f64::consts::SQRT_2;
     let m = if high { 0.5 * m } else { m };
@@ -64,15 +59,7 @@ fn parts_64<const SHORT: bool, I: Isa>(f: f64) -> (f64, f64) {
     let s = f / (2.0 + f);
     let z = s * s;
     let p = if SHORT {
-        poly::<_, I, _>(
-            z,
-            [
-                0.6666666563791948,
-                0.40000337131323443,
-                0.2853717266143744,
-                0.2358493557274671,
-            ],
-        )
+        poly::<_, I, _>(z, [0.6666666563791948, 0.40000337131323443, 0.2853717266143744, 0.2358493557274671])
     } else {
         poly::<_, I, _>(
             z,
@@ -96,11 +83,7 @@ fn parts_64<const SHORT: bool, I: Isa>(f: f64) -> (f64, f64) {
 fn ends<T: Real>(y: T, x: T, edge: f64) -> T {
     let edge = T::of(edge);
     let y = if x < T::of(f64::INFINITY) { y } else { x };
-    let y = if x > edge {
-        y
-    } else {
-        T::of(f64::NEG_INFINITY)
-    };
+    let y = if x > edge { y } else { T::of(f64::NEG_INFINITY) };
     // True for nan too, whose payload-free answer is nan as well.
     if x >= edge { y } else { T::of(f64::NAN) }
 }
@@ -125,11 +108,7 @@ pub(super) fn log_64<I: Isa>(x: f64) -> f64 {
 #[inline(always)]
 fn lost<T: Real>(x: T, u: T) -> T {
     let one = T::of(1.0);
-    let c = if u < T::of(2.0) {
-        x - (u - one)
-    } else {
-        one - (u - x)
-    };
+    let c = if u < T::of(2.0) { x - (u - one) } else { one - (u - x) };
     c / u
 }
 
@@ -190,11 +169,7 @@ pub(super) fn log10_32<I: Isa>(x: f32) -> f32 {
     let wide = f64::from(x);
     let (k, f) = split_64::<true>(wide);
     let (half, rest) = parts_64::<true, I>(f);
-    ends(
-        k.fma::<I>(LOG10_2, (f - (half - rest)) * LOG10_E),
-        wide,
-        0.0,
-    ) as f32
+    ends(k.fma::<I>(LOG10_2, (f - (half - rest)) * LOG10_E), wide, 0.0) as f32
 }
 
 #[inline(always)]

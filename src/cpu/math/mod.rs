@@ -89,22 +89,14 @@ pub trait Real:
     fn round<I: Isa>(self) -> Self {
         let t = self.trunc::<I>();
         let up = t + Self::of(1.0).copysign(self);
-        if (self - t).abs() >= Self::of(0.5) {
-            up
-        } else {
-            t
-        }
+        if (self - t).abs() >= Self::of(0.5) { up } else { t }
     }
 
     /// Halves toward minus infinity, as MXNet's `rint`.
     #[inline(always)]
     fn rint_half_down<I: Isa>(self) -> Self {
         let f = self.floor::<I>();
-        let r = if self - f > Self::of(0.5) {
-            f + Self::of(1.0)
-        } else {
-            f
-        };
+        let r = if self - f > Self::of(0.5) { f + Self::of(1.0) } else { f };
         r.copysign(self)
     }
 
@@ -138,11 +130,7 @@ pub trait Real:
     fn rem_floor<I: Isa>(self, b: Self) -> Self {
         let zero = Self::of(0.0);
         let r = self.rem(b);
-        let r = if (r != zero) & ((r < zero) != (b < zero)) {
-            r + b
-        } else {
-            r
-        };
+        let r = if (r != zero) & ((r < zero) != (b < zero)) { r + b } else { r };
         if b == zero { zero } else { r }
     }
 
@@ -202,11 +190,7 @@ macro_rules! shared {
     ($t:ident, $whole:literal) => {
         #[inline(always)]
         fn mul_add<I: Isa>(self, b: Self, c: Self) -> Self {
-            if I::FMA {
-                $t::mul_add(self, b, c)
-            } else {
-                self * b + c
-            }
+            if I::FMA { $t::mul_add(self, b, c) } else { self * b + c }
         }
         #[inline(always)]
         fn abs(self) -> Self {

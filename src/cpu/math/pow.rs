@@ -22,17 +22,9 @@ pub(super) fn powf_32<I: Isa>(x: f32, y: f32) -> f32 {
     let half = 0.5 * y;
     let odd = whole & (half.rint::<I>() != half);
     let r = if odd { r.copysign(x) } else { r };
-    let r = if (x < 0.0) & (x > f32::NEG_INFINITY) & !whole {
-        f32::NAN
-    } else {
-        r
-    };
+    let r = if (x < 0.0) & (x > f32::NEG_INFINITY) & !whole { f32::NAN } else { r };
     // (-1)^±inf, where 0 * inf gave nan.
-    let r = if (x == -1.0) & (y.abs() == f32::INFINITY) {
-        1.0
-    } else {
-        r
-    };
+    let r = if (x == -1.0) & (y.abs() == f32::INFINITY) { 1.0 } else { r };
     if (y == 0.0) | (x == 1.0) { 1.0 } else { r }
 }
 
@@ -43,19 +35,14 @@ pub(super) fn cbrt_32<I: Isa>(x: f32) -> f32 {
     let tiny = a < f32::MIN_POSITIVE;
     let a = if tiny { a * 16_777_216.0 } else { a };
     // The division by three happens in f64, whose low bits then hold the whole part.
-    let third =
-        f64::from(a.to_bits() as i32).fma::<I>(1.0 / 3.0, 4_503_599_627_370_496.0 + 709_921_077.0);
+    let third = f64::from(a.to_bits() as i32).fma::<I>(1.0 / 3.0, 4_503_599_627_370_496.0 + 709_921_077.0);
     let w = f64::from(a);
     let r = f64::from(f32::from_bits(third.to_bits() as u32));
     let r = halley(r, w);
     let r = halley(r, w);
     let r = if tiny { r * (1.0 / 256.0) } else { r };
     let y = (r as f32).copysign(x);
-    if (a > 0.0) & (a < f32::INFINITY) {
-        y
-    } else {
-        x
-    }
+    if (a > 0.0) & (a < f32::INFINITY) { y } else { x }
 }
 
 #[inline(always)]

@@ -12,15 +12,7 @@ pub(super) fn erf_32<I: Isa>(x: f32) -> f32 {
     let z = x * x;
     let p = poly::<_, I, _>(
         z,
-        [
-            0.128_379_17,
-            -0.376_126_26,
-            0.112_836,
-            -0.026_854_403,
-            0.005_189_445,
-            -0.000_801_994_76,
-            7.885_847e-5,
-        ],
+        [0.128_379_17, -0.376_126_26, 0.112_836, -0.026_854_403, 0.005_189_445, -0.000_801_994_76, 7.885_847e-5],
     );
     let near = x.fma::<I>(p, x);
 
@@ -46,11 +38,7 @@ pub(super) fn erf_32<I: Isa>(x: f32) -> f32 {
 pub(super) fn erfinv(y: f64) -> f64 {
     let a = y.abs();
     if a >= 1.0 || a.is_nan() {
-        return if a == 1.0 {
-            f64::INFINITY.copysign(y)
-        } else {
-            f64::NAN
-        };
+        return if a == 1.0 { f64::INFINITY.copysign(y) } else { f64::NAN };
     }
     let slope = PI.sqrt() / 2.0;
     if a < 1.0e-9 {
@@ -61,11 +49,7 @@ pub(super) fn erfinv(y: f64) -> f64 {
     let h = 2.0 / (PI * 0.147) + 0.5 * l;
     let mut x = ((h * h - l / 0.147).sqrt() - h).sqrt();
     for _ in 0..3 {
-        let miss = if a < 0.5 {
-            libm::erf(x) - a
-        } else {
-            (1.0 - a) - libm::erfc(x)
-        };
+        let miss = if a < 0.5 { libm::erf(x) - a } else { (1.0 - a) - libm::erfc(x) };
         let step = miss * slope * (x * x).exp();
         x -= step / (1.0 + x * step);
     }
@@ -139,11 +123,7 @@ pub(super) fn polygamma(n: u32, x: f64) -> f64 {
         zeta(s, f) + if s % 2 == 0 { mirrored } else { -mirrored }
     };
     let factorial: f64 = (1..=n).map(f64::from).product();
-    if n % 2 == 1 {
-        factorial * sum
-    } else {
-        -(factorial * sum)
-    }
+    if n % 2 == 1 { factorial * sum } else { -(factorial * sum) }
 }
 
 /// `sum 1 / (a + k)^s` over `k >= 0`, for `a > 0`: terms until `a` is large, then Euler and Maclaurin.

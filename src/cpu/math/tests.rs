@@ -55,25 +55,14 @@ fn levels() -> Vec<Level> {
 fn ulps_32(got: f32, want: f64) -> f64 {
     let near = want as f32;
     if near.is_nan() || got.is_nan() {
-        return if near.is_nan() && got.is_nan() {
-            0.0
-        } else {
-            f64::MAX
-        };
+        return if near.is_nan() && got.is_nan() { 0.0 } else { f64::MAX };
     }
     if near == got && (near != 0.0 || near.is_sign_negative() == got.is_sign_negative()) {
-        return if near.is_infinite() {
-            0.0
-        } else {
-            (f64::from(got) - want).abs() / unit_32(near)
-        };
+        return if near.is_infinite() { 0.0 } else { (f64::from(got) - want).abs() / unit_32(near) };
     }
     // One past the largest number is as far as one before it.
-    let got = if got.is_infinite() {
-        f64::from(f32::MAX.copysign(got)) * (1.0 + 2f64.powi(-24))
-    } else {
-        f64::from(got)
-    };
+    let got =
+        if got.is_infinite() { f64::from(f32::MAX.copysign(got)) * (1.0 + 2f64.powi(-24)) } else { f64::from(got) };
     let want = want.clamp(-2f64.powi(128), 2f64.powi(128));
     (got - want).abs() / unit_32(near)
 }
@@ -97,15 +86,8 @@ fn ulps_64(got: f64, want: f64) -> f64 {
 
 /// A stride through all bit patterns that is odd, so that it visits every exponent and many mantissas.
 fn patterns_32() -> impl Iterator<Item = f32> {
-    let step = if cfg!(debug_assertions) {
-        199_999
-    } else {
-        1_499
-    };
-    (0..=u32::MAX)
-        .step_by(step)
-        .map(f32::from_bits)
-        .chain(SPECIAL.map(|x| x as f32))
+    let step = if cfg!(debug_assertions) { 199_999 } else { 1_499 };
+    (0..=u32::MAX).step_by(step).map(f32::from_bits).chain(SPECIAL.map(|x| x as f32))
 }
 
 const SPECIAL: [f64; 20] = [
@@ -145,36 +127,20 @@ fn sweep_32<O: Op<f32>>(name: &str, truth: fn(f64) -> f64, bound: f64) {
             }
         }
         println!("f32 {name:10} {level:?}: {worst:.3} at {:e}", x[at]);
-        assert!(
-            worst <= bound,
-            "{name} {level:?}: {worst} ulps at {:e}: {:e}, not {:e}",
-            x[at],
-            out[at],
-            want[at]
-        );
+        assert!(worst <= bound, "{name} {level:?}: {worst} ulps at {:e}: {:e}, not {:e}", x[at], out[at], want[at]);
     }
 }
 
 /// `span` sets the exponents: the arguments are `±2^e (1 + m)` with `|e| <= span`.
 fn sweep_64<O: Op<f64>>(name: &str, truth: fn(f64) -> f64, bound: f64, span: i32) {
-    let count = if cfg!(debug_assertions) {
-        10_000
-    } else {
-        500_000
-    };
+    let count = if cfg!(debug_assertions) { 10_000 } else { 500_000 };
     let mut state = 1u64;
     let mut x: Vec<f64> = SPECIAL.to_vec();
     x.extend((0..count).map(|_| {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let m = f64::from_bits(0x3FF0_0000_0000_0000 | state >> 12);
         let e = (state >> 3) as i32 % (span + 1);
-        if state & 0x400 == 0 {
-            m * 2f64.powi(e)
-        } else {
-            -m * 2f64.powi(e)
-        }
+        if state & 0x400 == 0 { m * 2f64.powi(e) } else { -m * 2f64.powi(e) }
     }));
     let mut out = vec![0.0; x.len()];
     for level in levels() {
@@ -188,13 +154,7 @@ fn sweep_64<O: Op<f64>>(name: &str, truth: fn(f64) -> f64, bound: f64, span: i32
         }
         println!("f64 {name:10} {level:?}: {worst} at {:e}", x[at]);
         let want = truth(x[at]);
-        assert!(
-            worst <= bound,
-            "{name} {level:?}: {worst} apart at {:e}: {:e}, not {:e}",
-            x[at],
-            out[at],
-            want
-        );
+        assert!(worst <= bound, "{name} {level:?}: {worst} apart at {:e}: {:e}, not {:e}", x[at], out[at], want);
     }
 }
 
@@ -218,19 +178,11 @@ macro_rules! table {
 }
 
 fn logistic(x: f64) -> f64 {
-    if x < 0.0 {
-        x.exp() / (1.0 + x.exp())
-    } else {
-        1.0 / (1.0 + (-x).exp())
-    }
+    if x < 0.0 { x.exp() / (1.0 + x.exp()) } else { 1.0 / (1.0 + (-x).exp()) }
 }
 
 fn softplus(x: f64) -> f64 {
-    if x > 0.0 {
-        x + (-x).exp().ln_1p()
-    } else {
-        x.exp().ln_1p()
-    }
+    if x > 0.0 { x + (-x).exp().ln_1p() } else { x.exp().ln_1p() }
 }
 
 /// The library's own goes wrong below 1.

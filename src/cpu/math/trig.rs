@@ -65,22 +65,8 @@ fn minus(a: f64, b: f64) -> (f64, f64) {
 #[inline(always)]
 fn short<I: Isa>(r: f64) -> (f64, f64) {
     let z = r * r;
-    let s = poly::<_, I, _>(
-        z,
-        [
-            -0.16666654874840958,
-            0.008332173536228617,
-            -0.00019516650500938637,
-        ],
-    );
-    let c = poly::<_, I, _>(
-        z,
-        [
-            0.041666646760266386,
-            -0.0013887361795909198,
-            2.4437751022440933e-05,
-        ],
-    );
+    let s = poly::<_, I, _>(z, [-0.16666654874840958, 0.008332173536228617, -0.00019516650500938637]);
+    let c = poly::<_, I, _>(z, [0.041666646760266386, -0.0013887361795909198, 2.4437751022440933e-05]);
     ((r * z).fma::<I>(s, r), z.fma::<I>(z.fma::<I>(c, -0.5), 1.0))
 }
 
@@ -124,10 +110,7 @@ fn reduce_near_32<I: Isa>(x: f32) -> (u32, f64) {
     let x = f64::from(x);
     let q = x.fma::<I>(1.0 / FRAC_PI_2, ROUND);
     let n = q - ROUND;
-    (
-        q.to_bits() as u32,
-        (-n).fma::<I>(QUARTER_1, (-n).fma::<I>(QUARTER_0, x)),
-    )
+    (q.to_bits() as u32, (-n).fma::<I>(QUARTER_1, (-n).fma::<I>(QUARTER_0, x)))
 }
 
 #[inline(always)]
@@ -196,20 +179,12 @@ pub(super) fn cos_64<I: Isa>(x: f64) -> f64 {
 /// Large arguments need hundreds of bits of pi: the library has them.
 #[inline(always)]
 pub(super) fn sin_any<I: Isa>(x: f64) -> f64 {
-    if x.abs() <= <f64 as Real>::TRIG_NEAR {
-        sin_64::<I>(x)
-    } else {
-        x.sin()
-    }
+    if x.abs() <= <f64 as Real>::TRIG_NEAR { sin_64::<I>(x) } else { x.sin() }
 }
 
 #[inline(always)]
 pub(super) fn cos_any<I: Isa>(x: f64) -> f64 {
-    if x.abs() <= <f64 as Real>::TRIG_NEAR {
-        cos_64::<I>(x)
-    } else {
-        x.cos()
-    }
+    if x.abs() <= <f64 as Real>::TRIG_NEAR { cos_64::<I>(x) } else { x.cos() }
 }
 
 /// The angle of the point `(x, y)` in the first quadrant, to 28 bits.
@@ -249,11 +224,7 @@ pub(super) fn atan_32<I: Isa>(x: f32) -> f32 {
 pub(super) fn atan2_32<I: Isa>(y: f32, x: f32) -> f32 {
     let a = angle::<I>(f64::from(y.abs()), f64::from(x.abs()));
     let a = if x.is_sign_negative() { PI - a } else { a };
-    let a = if x.is_nan() || y.is_nan() {
-        f64::NAN
-    } else {
-        a
-    };
+    let a = if x.is_nan() || y.is_nan() { f64::NAN } else { a };
     (a as f32).copysign(y)
 }
 

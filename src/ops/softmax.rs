@@ -1,0 +1,298 @@
+//! Softmax and its relatives.
+
+use crate::base::layout::show;
+use crate::base::{DType, Result};
+use crate::cpu::rows::{self, Extent, Row, Soft};
+use crate::graph::op::axis_index;
+use crate::graph::{Args, Check, Grad, GradCtx, Kind, Meta, Op, Var, apply1};
+use crate::ops::Ops;
+use crate::tensor::Tensor;
+use crate::tensor::kernel::Output;
+use crate::{ensure, rule};
+use smallvec::{SmallVec, smallvec};
+use std::sync::Arc;
+
+const DATA: &[&str] = &["data"];
+const ANY: std::result::Result<(f64, f64), &str> = Ok((-2.0, 2.0));
+const CALLS: &[(&[&[usize]], &str)] = &[
+    (&[&[2, 3]], ""),
+    (&[&[2, 3, 4]], "axis=1"),
+    (&[&[2, 3, 4]], "axis=0, temperature=2.0"),
+    (&[&[4]], "temperature=0.5"),
+];
+
+crate::params! {
+    pub struct SoftmaxParams {
+        axis: i64, K::Int, D::Int(-1), "The axis along which elements are normalized.";
+        temperature: Option<f64>, K::Float, D::None, "What elements are divided by first; one where absent.";
+        dtype: Option<DType>, K::DType, D::None, "Dtype of the result; that of `data` where absent.";
+        use_length: Option<bool>, K::Bool, D::Bool(false), "Whether `length` says how many elements of each row count.";
+    }
+}
+
+impl SoftmaxParams {
+    fn scale(&self) -> f64 {
+        1.0 / self.temperature.unwrap_or(1.0)
+    }
+}
+
+/// The dtype that rows are computed in.
+fn wide(a: DType, b: DType) -> DType {
+    if a == DType::F64 || b == DType::F64 { DType::F64 } else { DType::F32 }
+}
+
+fn infer(name: &str, m: &[Meta], args: &Args) -> Result<SmallVec<[Meta; 1]>> {
+    let p = SoftmaxParams::read(args);
+    let data = &m[0];
+    let axis = axis_index(name, p.axis, data.shape.len())?;
+    let dtype = p.dtype.unwrap_or(data.dtype);
+    ensure!(dtype.is_float(), "{name}: dtype, got {dtype}, expected a float dtype");
+    match (m.get(1), p.use_length.unwrap_or(false)) {
+        (None, false) => {}
+        (Some(length), true) => {
+            let mut rows = data.shape.clone();
+            rows.remove(axis);
+            ensure!(
+                matches!(length.dtype, DType::I32 | DType::I64),
+                "{name}: length, got {}, expected int32 or int64",
+                length.dtype
+            );
+            ensure!(
+                length.shape == rows,
+                "{name}: length, got shape {}, expected {}",
+                show(&length.shape),
+                show(&rows)
+            );
+        }
+        (found, _) => {
+            let got = found.map_or("none", |_| "one");
+            crate::ensure!(false, "{name}: length, got {got}, expected it with use_length=True only");
+        }
+    }
+    Ok(smallvec![Meta { dtype, ..data.clone() }])
+}
+
+/// Runs a kernel on `T` slices of the operands; where the result has another dtype, it is converted.
+fn in_rows<T: Row>(ins: &[Tensor], out: &mut Output, dtype: DType, f: impl Fn(&[&[T]], &mut [T])) -> Result<()> {
+    let dense = ins.iter().map(|t| t.cast(T::DTYPE)?.dense()).collect::<Result<SmallVec<[_; 3]>>>()?;
+    let slices: SmallVec<[&[T]; 3]> = dense.iter().map(|d| d.slice::<T>()).collect();
+    if dtype == T::DTYPE {
+        f(&slices, out.slice::<T>());
+        return Ok(());
+    }
+    let mut temp = vec![T::default(); ins[0].numel()];
+    f(&slices, &mut temp);
+    crate::with_dtype!(dtype, U => out.slice::<U>().iter_mut().zip(temp).for_each(|(o, v)| *o = v.cast()));
+    Ok(())
+}
+
+fn forward(t: &[Tensor], args: &Args, out: &mut [Output], sign: f64, kind: Soft) -> Result<()> {
+    let p = SoftmaxParams::read(args);
+    let axis = axis_index("softmax", p.axis, t[0].ndim())?;
+    let extent = Extent::of(t[0].shape(), axis);
+    let lengths = match t.get(1) {
+        Some(length) => Some(length.to_vec::<i64>()?),
+        None => None,
+    };
+    let dtype = p.dtype.unwrap_or(t[0].dtype());
+    let scale = sign * p.scale();
+    if wide(t[0].dtype(), dtype) == DType::F64 {
+        in_rows::<f64>(&t[..1], &mut out[0], dtype, |x, y| {
+            rows::softmax(x[0], y, extent, scale, kind, lengths.as_deref())
+        })
+    } else {
+        in_rows::<f32>(&t[..1], &mut out[0], dtype, |x, y| {
+            rows::softmax(x[0], y, extent, scale, kind, lengths.as_deref())
+        })
+    }
+}
+
+/// The gradient of `softmax` and `softmin`; `log` for the logarithm.
+fn gradient(c: &GradCtx, g: &Var, sign: f64, log: bool) -> Var {
+    let p = SoftmaxParams::read(c.args);
+    c.output(0).softmax_grad(g, p.axis, sign * p.scale(), log)
+}
+
+macro_rules! softmax {
+    ($id:ident, $name:literal, $inputs:expr, $doc:literal, $sign:literal, $kind:ident, $like:literal) => {
+        pub static $id: Op = Op {
+            name: $name,
+            aliases: &[],
+            doc: $doc,
+            inputs: $inputs,
+            params: SoftmaxParams::SPEC,
+            method: true,
+            writes: &[],
+            kind: Kind::Kernel {
+                infer: |m, args| infer($name, m, args),
+                cpu: |t, args, out| forward(t, args, out, $sign, Soft::$kind),
+                gpu: None,
+            },
+            grad: rule!(FromOutput | c, g | [gradient(c, g, $sign, Soft::$kind == Soft::Log), Var::scalar(0.0)]),
+            check: Check { range: ANY, like: $like, calls: CALLS },
+        };
+    };
+}
+
+softmax!(
+    SOFTMAX,
+    "softmax",
+    &["data", "length?"],
+    "`exp(data / temperature)` divided by its sum along an axis. With `use_length=True`, elements from `length` on are \
+     zero.",
+    1.0,
+    Plain,
+    "lambda data, axis=-1, temperature=1.0: softmax(data / temperature, axis)"
+);
+softmax!(
+    SOFTMIN,
+    "softmin",
+    DATA,
+    "Softmax of `-data`.",
+    -1.0,
+    Plain,
+    "lambda data, axis=-1, temperature=1.0: softmax(-data / temperature, axis)"
+);
+softmax!(
+    LOG_SOFTMAX,
+    "log_softmax",
+    DATA,
+    "Logarithm of `softmax`, computed without overflow or cancellation.",
+    1.0,
+    Log,
+    "lambda data, axis=-1, temperature=1.0: np.log(softmax(data / temperature, axis))"
+);
+
+// ---- gradient -------------------------------------------------------------------------------------------------------
+
+crate::params! {
+    pub struct SoftmaxGradParams {
+        axis: i64, K::Int, D::Int(-1), "The axis of the softmax.";
+        scale: f64, K::Float, D::Float(1.0), "What the result is multiplied by.";
+        log: bool, K::Bool, D::Bool(false), "Whether `output` is the logarithm of a softmax.";
+    }
+}
+
+impl Var {
+    fn softmax_grad(&self, g: &Var, axis: i64, scale: f64, log: bool) -> Var {
+        use crate::base::error::OrThrow;
+        let g = g.cast(self.dtype());
+        apply1(&SOFTMAX_GRAD, &[self.clone(), g], &SoftmaxGradParams { axis, scale, log }.args()).or_throw()
+    }
+    /// Softmax along an axis.
+    pub fn softmax(&self, axis: i64) -> Var {
+        self.with(&SOFTMAX, SoftmaxParams { axis, temperature: None, dtype: None, use_length: None }.args())
+    }
+    pub fn log_softmax(&self, axis: i64) -> Var {
+        self.with(&LOG_SOFTMAX, SoftmaxParams { axis, temperature: None, dtype: None, use_length: None }.args())
+    }
+}
+
+pub static SOFTMAX_GRAD: Op = Op {
+    name: "_softmax_grad",
+    aliases: &[],
+    doc: "The gradient of softmax from its output: `scale * output * (head - sum(output * head))`, or with `log` \
+          `scale * (head - exp(output) * sum(head))`.",
+    inputs: &["output", "head"],
+    params: SoftmaxGradParams::SPEC,
+    method: false,
+    writes: &[],
+    kind: Kind::Kernel {
+        infer: |m, args| {
+            axis_index("_softmax_grad", SoftmaxGradParams::read(args).axis, m[0].shape.len())?;
+            ensure!(
+                m[0] == m[1] && m[0].dtype.is_float(),
+                "_softmax_grad: float arrays of one shape and dtype expected"
+            );
+            Ok(smallvec![m[0].clone()])
+        },
+        cpu: |t, args, out| {
+            let p = SoftmaxGradParams::read(args);
+            let extent = Extent::of(t[0].shape(), axis_index("_softmax_grad", p.axis, t[0].ndim())?);
+            let kind = if p.log { Soft::Log } else { Soft::Plain };
+            let dtype = t[0].dtype();
+            if dtype == DType::F64 {
+                in_rows::<f64>(t, &mut out[0], dtype, |x, y| rows::softmax_grad(x[0], x[1], y, extent, p.scale, kind))
+            } else {
+                in_rows::<f32>(t, &mut out[0], dtype, |x, y| rows::softmax_grad(x[0], x[1], y, extent, p.scale, kind))
+            }
+        },
+        gpu: None,
+    },
+    grad: rule!(
+        FromInputs | c,
+        h | [
+            {
+                let p = SoftmaxGradParams::read(c.args);
+                let (y, g) = (c.input(0), c.input(1));
+                let axis = [axis_index("_softmax_grad", p.axis, y.ndim()).unwrap_or(0)];
+                if p.log {
+                    -(h * y.exp() * g.sum_axes(&axis, true)) * p.scale
+                } else {
+                    (h * (g - (g * y).sum_axes(&axis, true)) - g * (h * y).sum_axes(&axis, true)) * p.scale
+                }
+            },
+            {
+                let p = SoftmaxGradParams::read(c.args);
+                let y = c.input(0);
+                if p.log {
+                    let axis = [axis_index("_softmax_grad", p.axis, y.ndim()).unwrap_or(0)];
+                    (h - (h * y.exp()).sum_axes(&axis, true)) * p.scale
+                } else {
+                    y.softmax_grad(h, p.axis, p.scale, false)
+                }
+            }
+        ]
+    ),
+    check: Check {
+        range: ANY,
+        like: "lambda output, head, axis=-1, scale=1.0, log=False: scale * (head - np.exp(output) * head.sum(axis, keepdims=True) \
+               if log else output * (head - (output * head).sum(axis, keepdims=True)))",
+        calls: &[
+            (&[&[2, 3], &[2, 3]], ""),
+            (&[&[2, 3, 2], &[2, 3, 2]], "axis=1, scale=0.5"),
+            (&[&[2, 3], &[2, 3]], "log=True"),
+        ],
+    },
+};
+
+// ---- older names ----------------------------------------------------------------------------------------------------
+
+crate::params! {
+    pub struct SoftmaxActivationParams {
+        mode: Arc<str>, K::Choice(&["instance", "channel"]), D::Str("instance"),
+            "`instance`: over all axes but the first; `channel`: along axis one.";
+    }
+}
+
+pub static SOFTMAX_ACTIVATION: Op = Op {
+    name: "SoftmaxActivation",
+    aliases: &[],
+    doc: "Softmax over all elements of each sample, or along axis one. Use `softmax` in new code.",
+    inputs: DATA,
+    params: SoftmaxActivationParams::SPEC,
+    method: false,
+    writes: &[],
+    kind: Kind::Compose(|v, args| {
+        let x = &v[0];
+        if &*SoftmaxActivationParams::read(args).mode == "channel" {
+            return smallvec![x.softmax(1)];
+        }
+        smallvec![flat(x).softmax(-1).reshape(x.shape())]
+    }),
+    grad: Grad::Composed,
+    check: Check {
+        range: ANY,
+        like: "lambda data, mode='instance': softmax(data, 1) if mode == 'channel' else \
+               softmax(data.reshape(len(data), -1), 1).reshape(data.shape)",
+        calls: &[(&[&[2, 3]], ""), (&[&[2, 3, 2]], ""), (&[&[2, 3, 2]], "mode='channel'")],
+    },
+};
+
+/// All axes but the first as one.
+pub fn flat(x: &Var) -> Var {
+    let lead = x.shape().first().copied().unwrap_or(1);
+    x.reshape(&[lead, x.shape().iter().skip(1).product()])
+}
+
+pub static OPS: Ops = &[&SOFTMAX, &SOFTMIN, &LOG_SOFTMAX, &SOFTMAX_GRAD, &SOFTMAX_ACTIVATION];
