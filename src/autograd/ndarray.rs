@@ -49,6 +49,8 @@ struct GradSlot {
     req: GradReq,
     grad: NDArray,
     gone: AtomicBool,
+    /// Held from reading the sum to writing it: threads add one after the other.
+    adding: Mutex<()>,
 }
 
 impl Sink for GradSlot {
@@ -60,6 +62,7 @@ impl Sink for GradSlot {
             GradReq::Null => Ok(()),
             GradReq::Write => self.grad.replace(grad.detached()),
             GradReq::Add => {
+                let _turn = self.adding.lock().unwrap_or_else(|e| e.into_inner());
                 let sum = catch(|| self.grad.var().map(|old| old + grad.detached()))??;
                 self.grad.replace(sum)
             }
@@ -326,7 +329,7 @@ impl NDArray {
             tensor.dtype(),
             crate::base::layout::show(tensor.shape())
         );
-        let slot = Arc::new(GradSlot { req, grad, gone: AtomicBool::new(false) });
+        let slot = Arc::new(GradSlot { req, grad, gone: AtomicBool::new(false), adding: Mutex::new(()) });
         let node = Node::new(std::slice::from_ref(&tensor), Body::Leaf(slot.clone()));
         let mut state = self.state();
         state.slot = Some(slot);
