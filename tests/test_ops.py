@@ -1,10 +1,10 @@
 """Every record, from its own `check`: values against NumPy, gradients to order two, layouts, dtypes, corners."""
 
-import math
 import statistics
 
 import numpy as np
 import pytest
+import reference
 
 import oxgrad as mx
 from oxgrad import _core, autograd, nd
@@ -16,47 +16,8 @@ SMOOTH = [(name, i) for name, i in CASES if isinstance(RECORDS[name]["range"], t
 MAPS = [(name, i) for name, i in SMOOTH if RECORDS[name]["kind"] == "map"]
 
 
-def reduce(function, data, axis=None, keepdims=False, exclude=False):
-    """NumPy's reduction with MXNet's extras: `exclude`, and shape (1,) for a full one."""
-    axes = tuple(range(data.ndim)) if axis in (None, ()) else tuple(np.atleast_1d(axis) % data.ndim)
-    if exclude:
-        axes = tuple(a for a in range(data.ndim) if a not in axes)
-    return np.atleast_1d(function(data, axis=axes, keepdims=keepdims))
-
-
-def pick(data, index, axis, keepdims):
-    at = np.clip(np.trunc(index).astype(int), 0, data.shape[axis] - 1)
-    return np.take_along_axis(data, np.expand_dims(at, axis) if at.ndim < data.ndim else at, axis).reshape(
-        np.take(data, [0] if keepdims else 0, axis).shape
-    )
-
-
-def polygamma(n, x):
-    k = np.arange(200000.0)
-    tail = (x[..., None] * 0 + 200000.0) ** -n / n
-    return (-1) ** (n + 1) * math.factorial(n) * (np.sum((x[..., None] + k) ** -(n + 1.0), -1) + tail[..., 0])
-
-
-def softmax(x, axis=-1):
-    e = np.exp(x - x.max(axis, keepdims=True))
-    return e / e.sum(axis, keepdims=True)
-
-
-def numeric(f, x, eps=1e-5):
-    return (f(x + eps) - f(x - eps)) / (2 * eps)
-
-
-NAMES = {
-    "np": np,
-    "math": math,
-    "mx": mx,
-    "statistics": statistics,
-    "reduce": reduce,
-    "pick": pick,
-    "polygamma": polygamma,
-    "numeric": numeric,
-    "softmax": softmax,
-}
+NAMES = {name: value for name, value in vars(reference).items() if not name.startswith("_")}
+NAMES.update(mx=mx, statistics=statistics)
 
 
 def call(name, i, seed=0):
@@ -64,6 +25,9 @@ def call(name, i, seed=0):
     record = RECORDS[name]
     shapes, keywords = record["calls"][i]
     low, high = record["range"] if isinstance(record["range"], tuple) else (-2.0, 2.0)
+    if name.endswith(("_update", "_phase1", "_phase2")):
+        # States of optimizers are averages of squares: not negative.
+        low, high = 0.1, 2.0
     rng = np.random.default_rng([seed, i, *name.encode()])
     return [rng.uniform(low, high, shape) for shape in shapes], eval(f"dict({keywords})", dict(NAMES))
 
@@ -72,7 +36,8 @@ def arrays(name, inputs):
     """The inputs as float64, but for the half-precision weights and gradients of `mp_` updates."""
     if not name.startswith("mp_"):
         return [nd.array(x, dtype="float64") for x in inputs]
-    return [nd.array(x, dtype="float16" if k < 2 else "float32") for k, x in enumerate(inputs)]
+    halves = 1 if name.endswith("phase2") else 2
+    return [nd.array(x, dtype="float16" if k < halves else "float32") for k, x in enumerate(inputs)]
 
 
 def run(name, inputs, keywords):
@@ -86,14 +51,14 @@ def test_value_is_numpys(name, i):
     expected = eval(RECORDS[name]["like"], dict(NAMES))(*inputs, **keywords)
     expected = expected if isinstance(expected, (list, tuple)) else [expected]
     found = run(name, arrays(name, inputs), keywords)
+    # Half precision; hyper-parameters rounded to float32, as MXNet does; everything else.
+    tolerance = 5e-3 if name.startswith("mp_") else 5e-6 if RECORDS[name]["writes"] else 1e-6
     for e, f in zip(expected, found, strict=True):
         e = np.asarray(e, dtype="float64")
         # MXNet has no shape (): what NumPy gives so is (1,), but for an array asked for with that shape.
         e = e if keywords.get("shape") == () else np.atleast_1d(e)
         assert f.shape == e.shape
-        np.testing.assert_allclose(
-            f.asnumpy(), e, **(dict(rtol=2e-3, atol=2e-3) if name[:3] == "mp_" else dict(rtol=1e-6, atol=1e-8))
-        )
+        np.testing.assert_allclose(f.asnumpy(), e, rtol=tolerance, atol=tolerance / 10)
 
 
 @pytest.mark.parametrize("name,i", SMOOTH)
@@ -107,9 +72,6 @@ def test_gradients_to_order_two(name, i):
         total = nd.sin(outs[0].reshape((-1,))).sum()
         for out in outs[1:]:
             total = total + nd.sin(out.reshape((-1,))).sum()
-        # An input that only lends its shape is reached with a factor of zero.
-        for x in xs:
-            total = total + 0 * x.sum()
         return total
 
     check_numeric_gradient(function, inputs, order=2, rtol=max(tolerance, 5e-6), atol=5e-6)

@@ -41,7 +41,10 @@ impl Folder<'_> {
     /// `out` must have room for element `i` of `dtype`.
     unsafe fn store(&self, acc: u64, n: usize, dtype: DType, out: *mut u8, i: usize) {
         with_dtype!(dtype, T => {
-            let v = if self.float {
+            let v = if !self.float && dtype == DType::Bool {
+                // The truth of the exact result: the mean of [true, false] is not zero.
+                T::from_f64((self.f.finish.0)(acc as i64 as f64, n))
+            } else if self.float {
                 T::from_f64((self.f.finish.0)(f64::from_bits(acc), n))
             } else {
                 T::from_i64((self.f.finish.1)(acc as i64, n))

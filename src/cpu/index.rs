@@ -92,3 +92,16 @@ pub fn running_sum<T: Element>(data: &[T], n: usize, inner: usize, out: &mut [T]
         }
     }
 }
+
+/// Calls `f(first_row, rows)` over runs of whole rows of `out`, on all threads when there is enough work.
+pub fn pieces<T: Send>(out: &mut [T], row: usize, f: impl Fn(usize, &mut [T]) + Sync) {
+    if row == 0 || out.is_empty() {
+        return;
+    }
+    let rows = out.len() / row;
+    let target = Shared(out.as_mut_ptr());
+    pool::split(rows, (pool::GRAIN / row).max(1), |from, to| {
+        // SAFETY: the pool's pieces are disjoint runs of whole rows of `out`.
+        f(from, unsafe { std::slice::from_raw_parts_mut(target.get().add(from * row), (to - from) * row) });
+    });
+}

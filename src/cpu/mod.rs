@@ -15,6 +15,7 @@ pub mod map;
 pub mod math;
 pub mod moves;
 pub mod num;
+pub mod order;
 pub mod pool;
 pub mod random;
 pub mod rows;

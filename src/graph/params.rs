@@ -29,6 +29,8 @@ pub type Args = SmallVec<[Param; 4]>;
 pub enum ParamKind {
     Bool,
     Int,
+    /// An int, or `None` with a meaning of its own.
+    OptInt,
     Float,
     /// An int, or a tuple or list of ints.
     Ints,

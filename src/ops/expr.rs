@@ -177,3 +177,8 @@ impl std::ops::Neg for Var {
 pub fn shape_of(dims: &[i64]) -> Shape {
     dims.iter().map(|&d| d as usize).collect()
 }
+
+/// The only output of a composed op; an error is thrown.
+pub fn one(result: crate::base::Result<Var>) -> smallvec::SmallVec<[Var; 1]> {
+    smallvec::smallvec![result.or_throw()]
+}

@@ -66,7 +66,7 @@ pub static TAKE: Op = Op {
 
 crate::params! {
     pub struct PickParams {
-        axis: Option<i64>, K::Int, D::Int(-1), "The axis to pick from.";
+        axis: Option<i64>, K::OptInt, D::Int(-1), "The axis to pick from.";
         keepdims: bool, K::Bool, D::Bool(false), "Whether the axis stays, with length one.";
         mode: Arc<str>, K::Choice(&["clip", "wrap"]), D::Str("clip"), "What happens to an index outside.";
     }

@@ -276,6 +276,17 @@ pub static CONCAT: Op = Op {
     },
 };
 
+/// Positions along an axis of length `n` as numbers in C order.
+fn along(index: &Var, axis: usize, n: usize) -> Vec<i64> {
+    let (m, inner): (usize, usize) = (index.shape()[axis], index.shape()[axis + 1..].iter().product());
+    let mut flat = index.tensor.to_vec::<i64>().or_throw();
+    for (k, at) in flat.iter_mut().enumerate() {
+        let (outer, i) = (k / (m * inner).max(1), k % inner.max(1));
+        *at = (outer as i64 * n as i64 + *at) * inner as i64 + i as i64;
+    }
+    flat
+}
+
 impl Var {
     /// Arrays joined along an axis.
     pub fn concat(parts: &[Var], axis: usize) -> Var {
@@ -294,6 +305,18 @@ impl Var {
         // The axes of `index` go back to where the axis was.
         let back: Vec<usize> = (k..k + axis).chain(0..k).chain(k + axis..taken.ndim()).collect();
         taken.transpose(&back)
+    }
+    /// Elements of an axis at an index for each place of the others.
+    pub fn take_along(&self, index: &Var, axis: usize) -> Var {
+        self.take_flat(&along(index, axis, self.shape()[axis]), index.shape())
+    }
+    /// Zeros, with an axis of length `size`, to which these elements are added at an index for each.
+    pub fn add_along(&self, index: &Var, axis: usize, size: usize) -> Var {
+        let mut shape: Shape = index.shape().into();
+        shape[axis] = size;
+        let flat = along(index, axis, size);
+        let index = crate::ops::getitem::index_var(&[flat.len()], &flat).or_throw();
+        self.reshape(&[self.numel()]).add_rows(&index, &[shape.iter().product()]).reshape(&shape)
     }
     /// Elements by their number in C order, under a shape.
     pub fn take_flat(&self, index: &[i64], shape: &[usize]) -> Var {

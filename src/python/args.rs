@@ -57,13 +57,16 @@ pub fn dtype(value: &Bound<'_, PyAny>) -> PyResult<DType> {
 /// One parameter's value.
 pub fn parse(op: &str, spec: &ParamSpec, value: &Bound<'_, PyAny>) -> PyResult<Param> {
     let optional = !matches!(spec.default, crate::graph::params::Default::Required);
+    if value.is_none() && spec.kind == ParamKind::OptInt {
+        return Ok(Param::None);
+    }
     if value.is_none() && (optional || spec.kind == ParamKind::Ignored) {
         return Ok(spec.default.value());
     }
     let found = match spec.kind {
         ParamKind::Ignored => Some(Param::None),
         ParamKind::Bool => boolean(value).map(Param::Bool),
-        ParamKind::Int => int(value).map(Param::Int),
+        ParamKind::Int | ParamKind::OptInt => int(value).map(Param::Int),
         ParamKind::Float => float(value).map(Param::Float),
         ParamKind::Ints => match int(value) {
             Some(one) => Some(Param::Ints(Ints::from_slice(&[one]))),
@@ -140,6 +143,7 @@ pub fn kind_name(kind: ParamKind) -> String {
     match kind {
         ParamKind::Bool => "bool".into(),
         ParamKind::Int => "int".into(),
+        ParamKind::OptInt => "int or None".into(),
         ParamKind::Float => "float".into(),
         ParamKind::Ints => "int or tuple of ints".into(),
         ParamKind::OptInts => "tuple of ints and None".into(),
@@ -158,6 +162,7 @@ pub fn kind_type(kind: ParamKind) -> String {
     match kind {
         ParamKind::Bool => "bool".into(),
         ParamKind::Int => "int".into(),
+        ParamKind::OptInt => "int | None".into(),
         ParamKind::Float => "float".into(),
         ParamKind::Ints => "int | Sequence[int]".into(),
         ParamKind::OptInts => "int | Sequence[int | None]".into(),

@@ -378,6 +378,13 @@ impl PyNDArray {
         Ok(PyList::new(py, rows)?.try_iter()?.into_any())
     }
 
+    fn __reversed__<'py>(slf: Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let mut rows = PyNDArray::__iter__(slf)?.try_iter()?.collect::<PyResult<Vec<_>>>()?;
+        rows.reverse();
+        Ok(PyList::new(py, rows)?.try_iter()?.into_any())
+    }
+
     // ---- copies, casts, devices ----
 
     /// The elements converted to a dtype; itself with `copy=False` where it has that dtype.

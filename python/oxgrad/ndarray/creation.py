@@ -77,7 +77,7 @@ def full(
     <NDArray 2 @cpu(0)>
     """
     target = empty(shape, ctx, dtype) if out is None else out
-    target[:] = val
+    target[...] = val
     return target
 
 

@@ -1,0 +1,255 @@
+//! Order along rows: sorting, selection, extremes. Stable, with nan last.
+
+use crate::base::dtype::Bool;
+use crate::base::{DType, Element};
+use crate::cpu::index::pieces;
+use crate::cpu::pool;
+use half::f16;
+use rayon::slice::ParallelSliceMut;
+
+/// An element as an integer of the same order; nan is the largest.
+pub trait Key: Element {
+    type Bits: Ord + Copy + Send + Sync + Default + Into<u64>;
+    fn bits(self, descending: bool) -> Self::Bits;
+    fn back(bits: Self::Bits, descending: bool) -> Self;
+}
+
+macro_rules! float_key {
+    ($t:ty, $u:ty, $is_nan:expr, $nan:expr) => {
+        impl Key for $t {
+            type Bits = $u;
+            #[inline(always)]
+            fn bits(self, descending: bool) -> $u {
+                if $is_nan(self) {
+                    return <$u>::MAX;
+                }
+                const SIGN: $u = 1 << (<$u>::BITS - 1);
+                let b = self.to_bits();
+                // The two zeros are equal, and stay in the order they came.
+                let b = if b == SIGN { 0 } else { b };
+                let up = if b & SIGN != 0 { !b } else { b | SIGN };
+                if descending { !up } else { up }
+            }
+            #[inline(always)]
+            fn back(bits: $u, descending: bool) -> $t {
+                if bits == <$u>::MAX {
+                    return $nan;
+                }
+                const SIGN: $u = 1 << (<$u>::BITS - 1);
+                let up = if descending { !bits } else { bits };
+                <$t>::from_bits(if up & SIGN != 0 { up & !SIGN } else { !up })
+            }
+        }
+    };
+}
+float_key!(f32, u32, f32::is_nan, f32::NAN);
+float_key!(f64, u64, f64::is_nan, f64::NAN);
+float_key!(f16, u16, f16::is_nan, f16::NAN);
+
+macro_rules! int_key {
+    ($t:ty, $u:ty, $flip:expr) => {
+        impl Key for $t {
+            type Bits = $u;
+            #[inline(always)]
+            fn bits(self, descending: bool) -> $u {
+                let up = self as $u ^ $flip;
+                if descending { !up } else { up }
+            }
+            #[inline(always)]
+            fn back(bits: $u, descending: bool) -> $t {
+                (if descending { !bits } else { bits } ^ $flip) as $t
+            }
+        }
+    };
+}
+int_key!(u8, u8, 0);
+int_key!(i8, u8, 1 << 7);
+int_key!(i32, u32, 1 << 31);
+int_key!(i64, u64, 1 << 63);
+
+impl Key for Bool {
+    type Bits = u8;
+    #[inline(always)]
+    fn bits(self, descending: bool) -> u8 {
+        self.0.bits(descending)
+    }
+    #[inline(always)]
+    fn back(bits: u8, descending: bool) -> Bool {
+        Bool(u8::back(bits, descending))
+    }
+}
+
+fn sort_keys<K: Ord + Copy + Send>(keys: &mut [K], alone: bool) {
+    if alone && keys.len() >= pool::GRAIN && pool::threads() > 1 {
+        pool::install(|| keys.par_sort_unstable());
+    } else {
+        keys.sort_unstable();
+    }
+}
+
+/// Sorts each row of `n` elements.
+pub fn sort_rows<T: Key>(data: &[T], n: usize, descending: bool, out: &mut [T]) {
+    let alone = data.len() == n;
+    let run = |first: usize, part: &mut [T]| {
+        let mut keys = vec![T::Bits::default(); n];
+        for (r, dst) in part.chunks_exact_mut(n).enumerate() {
+            let src = &data[(first + r) * n..][..n];
+            keys.iter_mut().zip(src).for_each(|(k, v)| *k = v.bits(descending));
+            sort_keys(&mut keys, alone);
+            dst.iter_mut().zip(&keys).for_each(|(d, &k)| *d = T::back(k, descending));
+        }
+    };
+    // One long row is split inside the sort.
+    if alone { run(0, out) } else { pieces(out, n, run) }
+}
+
+/// The positions of the `k` first elements of each row in sorted order.
+pub fn select_rows<T: Key>(data: &[T], n: usize, k: usize, descending: bool, out: &mut [i64]) {
+    let alone = data.len() == n;
+    let run = |first: usize, part: &mut [i64]| {
+        let mut wide: Vec<(u64, u32)> = Vec::new();
+        let mut packed: Vec<u64> = Vec::new();
+        for (r, dst) in part.chunks_exact_mut(k).enumerate() {
+            let src = &data[(first + r) * n..][..n];
+            let keys = src.iter().enumerate().map(|(i, v)| (v.bits(descending).into(), i as u32));
+            // The position behind the key makes every key unique, so the fast unstable sort is stable.
+            if size_of::<T>() <= 4 {
+                packed.clear();
+                packed.extend(keys.map(|(key, i)| key << 32 | i as u64));
+                first_sorted(&mut packed, k, alone);
+                dst.iter_mut().zip(&packed).for_each(|(d, &p)| *d = (p & u32::MAX as u64) as i64);
+            } else {
+                wide.clear();
+                wide.extend(keys);
+                first_sorted(&mut wide, k, alone);
+                dst.iter_mut().zip(&wide).for_each(|(d, &(_, i))| *d = i as i64);
+            }
+        }
+    };
+    if alone { run(0, out) } else { pieces_of(out, k, n, run) }
+}
+
+/// [`pieces`] of rows of `k` results that each cost the work of `n`.
+fn pieces_of(out: &mut [i64], k: usize, n: usize, run: impl Fn(usize, &mut [i64]) + Sync) {
+    // Few results of long rows are still much work; the pool counts results, so hand it the rows' bounds.
+    if k * 8 >= n || out.len() / k * n < 2 * pool::GRAIN {
+        return pieces(out, k, run);
+    }
+    let rows = out.len() / k;
+    let groups = rows.div_ceil((pool::GRAIN / n).max(1)).min(4 * pool::threads()).max(1);
+    let each = rows.div_ceil(groups);
+    pool::install(|| {
+        rayon::scope(|scope| {
+            for (g, part) in out.chunks_mut(each * k).enumerate() {
+                let run = &run;
+                scope.spawn(move |_| run(g * each, part));
+            }
+        });
+    });
+}
+
+fn first_sorted<K: Ord + Copy + Send>(keys: &mut [K], k: usize, alone: bool) {
+    if k < keys.len() {
+        keys.select_nth_unstable(k);
+    }
+    sort_keys(&mut keys[..k], alone);
+}
+
+#[inline(always)]
+fn is_nan<T: Element>(v: T) -> bool {
+    T::FLOAT && v.partial_cmp(&v).is_none()
+}
+
+/// Whether `v` takes the place of `best`: nan wins, and the first of equals.
+#[inline(always)]
+fn beats<T: Element>(v: T, best: T, least: bool) -> bool {
+    ((if least { v < best } else { v > best }) || is_nan(v)) && !is_nan(best)
+}
+
+/// Position and value of the extreme of a run.
+fn extreme<T: Element>(run: &[T], least: bool) -> (usize, T) {
+    let mut at = (0, run[0]);
+    for (i, &v) in run.iter().enumerate().skip(1) {
+        if beats(v, at.1, least) {
+            at = (i, v);
+        }
+    }
+    at
+}
+
+/// Positions of the extremes along the middle axis of `outer * n * inner` elements.
+pub fn extremes<T: Element>(data: &[T], n: usize, inner: usize, least: bool, out: &mut [i64]) {
+    if out.len() == 1 {
+        // One long run: an extreme of each piece, then of those.
+        let size = pool::GRAIN.max(n.div_ceil(4 * pool::threads()));
+        let mut found = vec![0i64; n.div_ceil(size)];
+        let count = found.len();
+        pieces_of(&mut found, 1, n / count, |first, part| {
+            for (i, slot) in part.iter_mut().enumerate() {
+                let start = (first + i) * size;
+                *slot = (start + extreme(&data[start..(start + size).min(n)], least).0) as i64;
+            }
+        });
+        let ends: Vec<T> = found.iter().map(|&i| data[i as usize]).collect();
+        out[0] = found[extreme(&ends, least).0];
+        return;
+    }
+    pieces_of(out, inner, n * inner, |first, part| {
+        for (o, row) in part.chunks_exact_mut(inner).enumerate() {
+            let block = &data[(first + o) * n * inner..][..n * inner];
+            if inner == 1 {
+                row[0] = extreme(block, least).0 as i64;
+                continue;
+            }
+            let mut best: Vec<T> = block[..inner].to_vec();
+            row.fill(0);
+            for (j, values) in block.chunks_exact(inner).enumerate().skip(1) {
+                for ((slot, best), &v) in row.iter_mut().zip(&mut best).zip(values) {
+                    if beats(v, *best, least) {
+                        (*slot, *best) = (j as i64, v);
+                    }
+                }
+            }
+        }
+    });
+}
+
+/// Running sums along the middle axis, in float64 or int64, each rounded once.
+pub fn running_sums<T: Element, U: Element>(data: &[T], n: usize, inner: usize, out: &mut [U]) {
+    let float = U::DTYPE.is_float();
+    pieces(out, n * inner, |first, part| {
+        let mut floats = vec![0f64; inner];
+        let mut ints = vec![0i64; inner];
+        for (o, block) in part.chunks_exact_mut(n * inner).enumerate() {
+            floats.fill(0.0);
+            ints.fill(0);
+            let src = &data[(first + o) * n * inner..][..n * inner];
+            for (dst, src) in block.chunks_exact_mut(inner).zip(src.chunks_exact(inner)) {
+                for (i, (d, &v)) in dst.iter_mut().zip(src).enumerate() {
+                    if float {
+                        floats[i] += v.to_f64();
+                        *d = U::from_f64(floats[i]);
+                    } else {
+                        // Each element is cast first, as the sum of a cast array would.
+                        ints[i] = ints[i].wrapping_add(v.cast::<U>().to_i64());
+                        *d = U::from_i64(ints[i]);
+                    }
+                }
+            }
+        }
+    });
+}
+
+/// The largest whole number below which a dtype holds all.
+pub fn exact_to(dtype: DType) -> u64 {
+    match dtype {
+        DType::F16 => 1 << 11,
+        DType::F32 => 1 << 24,
+        DType::F64 => 1 << 53,
+        DType::U8 => u8::MAX as u64,
+        DType::I8 => i8::MAX as u64,
+        DType::I32 => i32::MAX as u64,
+        DType::I64 => i64::MAX as u64,
+        DType::Bool => 1,
+    }
+}
