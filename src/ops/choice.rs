@@ -35,7 +35,7 @@ pub static RANDINT: Op = Op {
             let p = RandintParams::read(args);
             let dtype = p.dtype.unwrap_or(DType::I32);
             ensure!(matches!(dtype, DType::I32 | DType::I64), "randint: dtype, got {dtype}, expected int32 or int64");
-            ensure!(p.low < p.high, "randint: low {}, expected less than high {}", p.low, p.high);
+            ensure!(p.low < p.high, "randint: low must be below high, got {} and {}", p.low, p.high);
             let range = i32::MIN as i64..=i32::MAX as i64;
             let fits = dtype == DType::I64 || (range.contains(&p.low) && range.contains(&(p.high - 1)));
             ensure!(fits, "randint: {} to {} does not fit int32: use dtype='int64'", p.low, p.high);

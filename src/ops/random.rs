@@ -284,7 +284,10 @@ static UNIFORM_LAW: Law = Law {
     name: "uniform",
     count: 2,
     check: |low, high| {
-        ensure!(low.is_finite() && high.is_finite() && low <= high, "uniform: low {low}, expected at most high {high}");
+        ensure!(
+            low.is_finite() && high.is_finite() && low <= high,
+            "uniform: low must not be above high, got {low} and {high}"
+        );
         Ok(())
     },
     f32s: draw::fill_uniform_f32,
@@ -300,7 +303,7 @@ static NORMAL_LAW: Law = Law {
     name: "normal",
     count: 2,
     check: |_, scale| {
-        ensure!(scale > 0.0, "normal: scale, got {scale}, expected a positive number");
+        ensure!(scale > 0.0, "normal: scale must be positive, got {scale}");
         Ok(())
     },
     f32s: draw::fill_normal_f32,
@@ -316,7 +319,7 @@ static EXPONENTIAL_LAW: Law = Law {
     name: "exponential",
     count: 1,
     check: |lam, _| {
-        ensure!(lam > 0.0, "exponential: lam, got {lam}, expected a positive number");
+        ensure!(lam > 0.0, "exponential: lam must be positive, got {lam}");
         Ok(())
     },
     f32s: |e, lam, _, out| each(out, |_| draw::exponential_f32(e, lam)),
@@ -332,7 +335,7 @@ static GAMMA_LAW: Law = Law {
     name: "gamma",
     count: 2,
     check: |alpha, beta| {
-        ensure!(alpha > 0.0 && beta > 0.0, "gamma: alpha and beta, got {alpha} and {beta}, expected positive numbers");
+        ensure!(alpha > 0.0 && beta > 0.0, "gamma: alpha and beta must be positive, got {alpha} and {beta}");
         Ok(())
     },
     f32s: |e, alpha, beta, out| each(out, |_| draw::gamma_f32(e, alpha, beta)),
@@ -372,7 +375,7 @@ counts!(
     "poisson",
     1,
     |lam, _| {
-        ensure!(lam >= 0.0 && lam.is_finite(), "poisson: lam, got {lam}, expected 0 or more");
+        ensure!(lam >= 0.0 && lam.is_finite(), "poisson: lam must not be negative, got {lam}");
         Ok(())
     },
     |e, lam, _b| draw::poisson(e, lam)
@@ -385,8 +388,8 @@ counts!(
     "negative_binomial",
     2,
     |k, p| {
-        ensure!(k >= 0.0, "negative_binomial: k, got {k}, expected 0 or more");
-        ensure!(p > 0.0 && p <= 1.0, "negative_binomial: p, got {p}, expected a probability above 0");
+        ensure!(k >= 0.0, "negative_binomial: k must not be negative, got {k}");
+        ensure!(p > 0.0 && p <= 1.0, "negative_binomial: p must be a probability above 0, got {p}");
         Ok(())
     },
     |e, k, p| draw::negative_binomial(e, k, p)
@@ -403,7 +406,7 @@ counts!(
     |mu, alpha| {
         ensure!(
             mu >= 0.0 && alpha >= 0.0,
-            "generalized_negative_binomial: mu and alpha, got {mu} and {alpha}, expected 0 or more"
+            "generalized_negative_binomial: mu and alpha must not be negative, got {mu} and {alpha}"
         );
         Ok(())
     },
