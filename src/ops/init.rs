@@ -180,17 +180,16 @@ fn write_range(out: &mut Output, dtype: DType, start: f64, step: f64, repeat: us
     with_dtype!(dtype, T => {
         let narrow = dtype == DType::F32;
         let (first, by) = (T::from_f64(start).to_i64(), T::from_f64(step).to_i64());
-        pool::fill(out.slice::<T>(), |from, part| {
-            for (i, slot) in part.iter_mut().enumerate() {
-                let k = (from + i) / repeat;
-                *slot = if narrow {
-                    T::from_f64((start as f32 + k as f32 * step as f32) as f64)
-                } else if T::FLOAT {
-                    T::from_f64(start + k as f64 * step)
-                } else {
-                    T::from_i64(first.wrapping_add(by.wrapping_mul(k as i64)))
-                };
-            }
+        let value = |k: usize| if narrow {
+            T::from_f64((start as f32 + k as f32 * step as f32) as f64)
+        } else if T::FLOAT {
+            T::from_f64(start + k as f64 * step)
+        } else {
+            T::from_i64(first.wrapping_add(by.wrapping_mul(k as i64)))
+        };
+        pool::fill(out.slice::<T>(), |from, part| match repeat {
+            1 => part.iter_mut().enumerate().for_each(|(i, slot)| *slot = value(from + i)),
+            _ => part.iter_mut().enumerate().for_each(|(i, slot)| *slot = value((from + i) / repeat)),
         });
     });
 }
@@ -412,9 +411,8 @@ pub static OPS: Ops = &[&ZEROS, &ONES, &EMPTY, &FULL, &FULL_VALUE, &ARANGE, &LIN
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::Args;
-    use crate::graph::apply1;
     use crate::graph::params::Read;
+    use crate::graph::{Args, apply1};
 
     fn run(op: &'static Op, args: Args) -> Result<Var> {
         apply1(op, &[], &args)

@@ -1,9 +1,10 @@
 //! The op records, grouped; and the plain-expression form in which gradient rules and composed ops are written.
 //!
-//! `unary` · `binary` (arithmetic, comparison, logic) · `reduce` · `shape` · `index` · `dot` · `nn` · `optim` · `sort` · `init` · `random`.
+//! `unary` · `binary` (arithmetic, comparison, logic) · `reduce` · `shape` · `index` · `dot` · `nn` · `optim` · `sort` · `init` · `random` · `choice`.
 
 pub mod activation;
 pub mod binary;
+pub mod choice;
 pub mod conv;
 pub mod dot;
 pub mod expr;
@@ -54,6 +55,7 @@ pub fn all() -> impl Iterator<Item = &'static Op> {
         optim::OPS,
         init::OPS,
         random::OPS,
+        choice::OPS,
     ]
     .into_iter()
     .flatten()

@@ -17,6 +17,10 @@ impl Dense {
     pub fn slice<T: Element>(&self) -> &[T] {
         self.storage.buffer.slice::<T>(self.storage.offset, self.len)
     }
+    /// The elements, of `dtype`, as they lie in memory.
+    pub fn bytes(&self, dtype: DType) -> &[u8] {
+        self.storage.buffer.slice::<u8>(self.storage.offset * dtype.size(), self.len * dtype.size())
+    }
 }
 
 /// A result under construction.

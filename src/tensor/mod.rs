@@ -1,7 +1,7 @@
 //! The immutable value: shape, dtype, device, and data that is ready or deferred.
 //!
 //! `expr` describes deferred element work, `region` gathers it into a program, `force` runs it, `kernel` holds what
-//! kernels need to read and make values.
+//! kernels need to read and make values, `params_file` reads and writes MXNet's files.
 
 pub mod expr;
 pub mod force;
