@@ -5,7 +5,7 @@
 
 use crate::base::device::DeviceType;
 use crate::base::error::OrThrow;
-use crate::base::{DType, Device, Element, Error, Result, Shape};
+use crate::base::{DType, Device, Element, Result, Shape};
 use crate::cpu::pool;
 use crate::graph::op::axis_index;
 use crate::graph::params::{Ints, Param};
@@ -20,18 +20,13 @@ const NO_INPUT: std::result::Result<(f64, f64), &str> = Err("it has no input to 
 
 /// A shape as the caller gave it, checked: no negative dimension, and a size that a machine can count.
 pub fn checked_shape(name: &str, dims: &[i64], dtype: DType) -> Result<Shape> {
-    let mut bytes = Some(dtype.size());
     let mut shape = Shape::new();
     for &dim in dims {
         ensure!(dim >= 0, "{name}: shape, got the negative dimension {dim}, expected 0 or more");
-        // Empty dimensions do not make the others harmless: strides are products too.
-        bytes = bytes.and_then(|b| b.checked_mul((dim as usize).max(1)));
         shape.push(dim as usize);
     }
-    match bytes {
-        Some(bytes) if bytes <= isize::MAX as usize => Ok(shape),
-        _ => Err(Error::memory(usize::MAX)),
-    }
+    crate::base::layout::bytes(&shape, dtype)?;
+    Ok(shape)
 }
 
 /// Where a new array goes: the CPU where nothing is said.

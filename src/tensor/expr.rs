@@ -1,6 +1,6 @@
 //! Deferred element work: building expressions, with every check made here, at the user's line.
 
-use crate::base::layout::{broadcast, c_strides, numel, show};
+use crate::base::layout::{broadcast, bytes, c_strides, show};
 use crate::base::{Buffer, DType, Error, Result, Shape};
 use crate::cpu::map::run_small;
 use crate::ensure;
@@ -46,7 +46,7 @@ impl Expr {
 impl Tensor {
     /// Makes a deferred value, forcing its inputs first where the region would grow past the cap.
     fn deferred(shape: Shape, like: &Tensor, dtype: DType, expr: Expr) -> Result<Tensor> {
-        numel(&shape).and_then(|n| n.checked_mul(dtype.size())).ok_or_else(|| Error::memory(usize::MAX))?;
+        bytes(&shape, dtype)?;
         let mut weight = 1u32;
         for input in expr.inputs() {
             if let Tensor::Array(value) = input
@@ -104,9 +104,8 @@ impl Tensor {
             let ins: SmallVec<[Tensor; 3]> = ins.iter().map(|t| t.cast(DType::I64)).collect::<Result<_>>()?;
             return Tensor::map(name, f, &ins, imm);
         }
-        if let Some(n) = numel(&shape)
-            && n <= SMALL
-        {
+        let n = bytes(&shape, dtype)? / dtype.size();
+        if n <= SMALL {
             if let Some(done) = Tensor::map_small(f, dtype, &shape, n, ins, imm)? {
                 return Ok(done);
             }

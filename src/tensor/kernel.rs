@@ -1,6 +1,6 @@
 //! What kernels need: contiguous data as slices, and results made of new buffers.
 
-use crate::base::{Buffer, DType, Device, Element, Error, Result, Shape};
+use crate::base::{Buffer, DType, Device, Element, Result, Shape};
 use crate::tensor::{Storage, Tensor};
 
 /// A contiguous array ready to read.
@@ -34,8 +34,8 @@ pub struct Output {
 
 impl Output {
     pub fn new(shape: &[usize], dtype: DType, device: Device) -> Result<Output> {
-        let len = crate::base::layout::numel(shape).ok_or_else(|| Error::memory(usize::MAX))?;
-        let bytes = len.checked_mul(dtype.size()).ok_or_else(|| Error::memory(usize::MAX))?;
+        let bytes = crate::base::layout::bytes(shape, dtype)?;
+        let len = bytes / dtype.size();
         crate::cpu::pool::count_bytes(bytes);
         Ok(Output { buffer: Buffer::new(bytes)?, len, shape: shape.into(), dtype, device })
     }

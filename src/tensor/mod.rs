@@ -9,7 +9,7 @@ pub mod kernel;
 pub mod params_file;
 pub mod region;
 
-use crate::base::layout::{c_strides, is_contiguous};
+use crate::base::layout::{bytes, c_strides, is_contiguous};
 use crate::base::{Buffer, DType, Device, Element, Layout, Result, Shape, Strides};
 pub use crate::ir::program::Scalar;
 use expr::Expr;
@@ -61,17 +61,15 @@ impl Tensor {
     }
     /// An array of elements copied from a slice.
     pub fn from_slice<T: Element>(shape: &[usize], data: &[T]) -> Result<Tensor> {
-        crate::ensure!(
-            shape.iter().product::<usize>() == data.len(),
-            "array: {} elements for another shape",
-            data.len()
-        );
-        let mut buffer = Buffer::new(std::mem::size_of_val(data))?;
+        let bytes = bytes(shape, T::DTYPE)?;
+        crate::ensure!(bytes == std::mem::size_of_val(data), "array: {} elements for another shape", data.len());
+        let mut buffer = Buffer::new(bytes)?;
         buffer.slice_mut::<T>(0, data.len()).copy_from_slice(data);
         Ok(Tensor::from_buffer(shape.into(), T::DTYPE, Device::CPU, buffer))
     }
     /// One value repeated over a shape, without memory for each element.
     pub fn full(shape: &[usize], dtype: DType, device: Device, value: Scalar) -> Result<Tensor> {
+        bytes(shape, dtype)?;
         let mut buffer = Buffer::new(8)?;
         crate::with_dtype!(dtype, T => buffer.slice_mut::<T>(0, 1)[0] = match value {
             Scalar::Float(v) => T::from_f64(v),
@@ -137,6 +135,7 @@ impl Tensor {
     }
     /// The elements under another shape: a view where the layout allows, else a copy. Sizes must agree.
     pub fn reshaped(&self, shape: &[usize]) -> Result<Tensor> {
+        bytes(shape, self.dtype())?;
         match self.layout()?.reshape(shape) {
             Some(layout) => self.with_layout(layout),
             None => self.contiguous()?.reshaped(shape),
@@ -148,6 +147,13 @@ impl Tensor {
     /// The same elements in C order without gaps: itself, or a copy.
     pub fn contiguous(&self) -> Result<Tensor> {
         if self.is_contiguous()? { Ok(self.clone()) } else { self.copied() }
+    }
+    /// A value in memory of our own: itself, or a copy of what lies in another library's.
+    pub fn unshared(self) -> Result<Tensor> {
+        match self {
+            Tensor::Array(_) if self.storage()?.buffer.is_foreign() => self.copied(),
+            _ => Ok(self),
+        }
     }
     /// A fresh C-contiguous copy.
     pub fn copied(&self) -> Result<Tensor> {

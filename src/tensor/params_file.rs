@@ -212,7 +212,7 @@ impl<'a> Reader<'a> {
         let (_kind, _id) = (self.i32()?, self.i32()?);
         let flag = self.i32()?;
         let dtype = DType::from_flag(flag).ok_or_else(|| Error::op(format_args!("load: Unknown type enum {flag}")))?;
-        let bytes = crate::base::layout::numel(&shape).and_then(|n| n.checked_mul(dtype.size())).ok_or_else(cut)?;
+        let bytes = crate::base::layout::bytes(&shape, dtype).map_err(|_| cut())?;
         let data = self.take(bytes)?;
         let mut buffer = Buffer::new(bytes)?;
         let out = buffer.slice_mut::<u8>(0, bytes);
@@ -226,12 +226,9 @@ impl<'a> Reader<'a> {
     fn shape(&mut self, ndim: usize, mut dim: impl FnMut(&mut Self) -> Result<i64>) -> Result<Shape> {
         ensure!(ndim <= MAX_NDIM, "load: Invalid NDArray file format: an array of {ndim} dimensions");
         let mut shape = Shape::new();
-        let mut size = 1i64;
         for _ in 0..ndim {
             let dim = dim(self)?;
             ensure!(dim >= 0, "load: shape dim size must be 0 or more, got {dim}");
-            // Strides are products of all dimensions, also beside an empty one.
-            size = size.checked_mul(dim.max(1)).ok_or_else(cut)?;
             shape.push(usize::try_from(dim).map_err(|_| cut())?);
         }
         Ok(shape)
