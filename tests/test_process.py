@@ -186,9 +186,8 @@ def test_contexts_belong_to_a_thread():
 
 
 def test_a_panic_is_an_exception():
-    with pytest.raises(BaseException, match="asked for by a test") as caught:
+    with pytest.raises(mx.MXNetError, match="internal error.*please report.*asked for by a test"):
         _core._panic()
-    assert type(caught.value).__name__ == "PanicException"
     assert nd.ones(3).sum().asscalar() == 3
 
 

@@ -169,6 +169,11 @@ fn shared() -> std::sync::MutexGuard<'static, Shared> {
     pool.lock().unwrap_or_else(|poison| poison.into_inner())
 }
 
+/// Holds the list that threads share while the process forks.
+pub fn hold() -> Box<dyn Any> {
+    Box::new(shared())
+}
+
 #[inline]
 fn take(class: usize) -> Result<NonNull<u8>> {
     let bytes = class_bytes(class);

@@ -19,6 +19,11 @@ fn lock() -> MutexGuard<'static, State> {
     STATE.lock().unwrap_or_else(|poison| poison.into_inner())
 }
 
+/// Holds the pool while the process forks.
+pub(super) fn hold() -> super::fork::Held {
+    Box::new(lock())
+}
+
 /// The number of threads: `OXGRAD_NUM_THREADS`, or what the process may use (affinity and cgroup limits count).
 pub fn threads() -> usize {
     *THREADS.get_or_init(|| {

@@ -97,6 +97,9 @@ pub fn tensor(value: &Bound<'_, PyAny>, dtype: Option<DType>, device: Device) ->
     let source = if source.getattr("dtype")?.getattr("kind")?.extract::<String>()? == "O" {
         // MXNet reads None as nan.
         source.call_method1("astype", ("float32",)).map_err(|_| PyErr::from(Error::typ(NOT_AN_ARRAY)))?
+    } else if !source.getattr("dtype")?.getattr("isnative")?.extract::<bool>()? {
+        let native = source.getattr("dtype")?.call_method1("newbyteorder", ("=",))?;
+        source.call_method1("astype", (native,))?
     } else {
         source
     };

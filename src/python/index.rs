@@ -7,6 +7,7 @@ use crate::graph::Var;
 use crate::graph::params::Ints;
 use crate::ops::getitem::{PickParams, index_var, picked};
 use crate::python::convert;
+use crate::python::error::guard;
 use crate::python::ndarray::{PyNDArray, number};
 use crate::tensor::{Scalar, Tensor};
 use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
@@ -351,6 +352,10 @@ impl Rows {
 }
 
 pub fn get<'py>(py: Python<'py>, array: &NDArray, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyNDArray>> {
+    guard(|| picked_by(py, array, key))
+}
+
+fn picked_by<'py>(py: Python<'py>, array: &NDArray, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyNDArray>> {
     let var = array.var()?;
     let key = resolve(var.shape(), key)?;
     if !key.advanced {
@@ -422,6 +427,10 @@ fn fit(value: Var, shape: &[usize]) -> PyResult<Var> {
 }
 
 pub fn set(array: &NDArray, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+    guard(|| write_by(array, key, value))
+}
+
+fn write_by(array: &NDArray, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
     let shape = array.shape();
     let dtype = array.dtype();
     let resolved = resolve(&shape, key)?;
@@ -435,7 +444,7 @@ pub fn set(array: &NDArray, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) ->
             return Ok(array.assign("setitem", value)?);
         }
         let part = layout.reshape(&target).ok_or_else(|| Error::value("setitem: the selection has no layout"))?;
-        return Ok(array.write_part("setitem", &part, &value)?);
+        return Ok(array.write_part("setitem", &part, value)?);
     }
     let rows = rows(&shape, &resolved.items)?;
     let value = fit(value, &rows.result_shape())?;
@@ -460,6 +469,8 @@ fn set_rows(array: &NDArray, shape: &[usize], rows: &Rows, value: Var) -> Result
         taken.transpose(&rows.placement()).reshape(&rows.result_shape()).to_vec::<i64>()
     })??;
     let target = rows.result_shape();
+    // The value may lie in the memory that is written.
+    let value = Var { tensor: value.tensor.unshared()?, edge: value.edge };
     let value = match value.tensor {
         Tensor::Scalar(s) => Var::new(Tensor::full(&target, dtype, crate::base::Device::CPU, s)?),
         Tensor::Array(_) => Var { tensor: catch(|| value.cast(dtype).broadcast_to(&target))?.tensor, edge: value.edge },
