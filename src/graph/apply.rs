@@ -57,6 +57,7 @@ fn run(op: &'static Op, inputs: &[Var], args: &Args) -> Result<SmallVec<[Tensor;
             Ok(smallvec![Tensor::reduce(op.name, f, &tensors[0], &axes, keepdims, tensors[0].dtype())?])
         }
         Kind::View(f) => Ok(smallvec![f(&tensors[0], args)?]),
+        Kind::Views(f) => f(&tensors[0], args),
         Kind::Kernel { infer, cpu, .. } => {
             let metas: SmallVec<[Meta; 3]> = tensors.iter().map(Meta::of).collect();
             let mut outputs: SmallVec<[Output; 1]> = SmallVec::new();
@@ -64,7 +65,7 @@ fn run(op: &'static Op, inputs: &[Var], args: &Args) -> Result<SmallVec<[Tensor;
                 outputs.push(Output::new(&meta.shape, meta.dtype, meta.device)?);
             }
             crate::cpu::pool::count_loop();
-            cpu(&tensors, args, &mut outputs)?;
+            catch(|| cpu(&tensors, args, &mut outputs))??;
             Ok(outputs.into_iter().map(Output::done).collect())
         }
         Kind::Compose(_) => unreachable!("composed ops are run by apply"),

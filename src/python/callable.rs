@@ -64,7 +64,7 @@ fn bind<'py>(
     keywords: Option<&Bound<'py, PyDict>>,
 ) -> PyResult<Call<'py>> {
     let mut call = Call { inputs: Inputs::new(), handles: SmallVec::new(), args: Args::new(), out: None };
-    let variadic = op.inputs.len() == 1 && op.inputs[0].starts_with('*');
+    let variadic = op.group() > 0;
     let mut given: SmallVec<[Option<Bound<'py, PyAny>>; 4]> = smallvec::smallvec![None; op.inputs.len()];
     let mut params: SmallVec<[Option<Param>; 4]> = smallvec::smallvec![None; op.params.len()];
     let mut next_param = 0;
@@ -194,8 +194,9 @@ fn run<'py>(
         apply(op, &call.inputs, &call.args)?
     };
     let mut outs: Vec<Var> = outs.into_vec();
-    let shown = outs.len() - op.writes.len().min(outs.len());
-    for (var, &i) in outs.drain(shown..).zip(op.writes) {
+    let writes = op.written(call.inputs.len());
+    let shown = outs.len() - writes.len().min(outs.len());
+    for (var, i) in outs.drain(shown..).zip(writes) {
         if let Some(Some(handle)) = call.handles.get(i) {
             handle.assign(op.name, var)?;
         }
@@ -269,7 +270,7 @@ pub fn signature(op: &Op) -> String {
 fn parameters(op: &Op, typed: bool) -> Vec<String> {
     let mut out = Vec::new();
     let scalars = matches!(op.kind, Kind::Map(_)) && op.inputs.len() == 2;
-    for name in op.inputs {
+    for name in op.shown_inputs() {
         let (plain, optional) = (name.trim_end_matches('?'), name.ends_with('?'));
         let class = if scalars { "NDArray | float" } else { "NDArray" };
         out.push(match (typed, optional) {
@@ -298,7 +299,7 @@ fn doc(op: &Op) -> String {
     if !op.inputs.is_empty() || !op.params.is_empty() {
         text.push_str("\nParameters\n----------\n");
     }
-    for name in op.inputs {
+    for name in op.shown_inputs() {
         let optional = if name.ends_with('?') { ", optional" } else { "" };
         text.push_str(&format!("{} : NDArray{optional}\n", name.trim_end_matches('?')));
     }
@@ -415,7 +416,7 @@ fn records(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
         let (kind, wgsl) = match &op.kind {
             Kind::Map(f) => ("map", f.wgsl),
             Kind::Reduce(f) => ("reduce", f.wgsl),
-            Kind::View(_) => ("view", ""),
+            Kind::View(_) | Kind::Views(_) => ("view", ""),
             Kind::Kernel { gpu, .. } => ("kernel", gpu.unwrap_or("")),
             Kind::Compose(_) => ("compose", ""),
         };
