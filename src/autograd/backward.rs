@@ -5,11 +5,11 @@
 
 use crate::base::error::catch;
 use crate::base::layout::{broadcast, show};
-use crate::base::{Device, Error, Result};
+use crate::base::{Error, Result};
 use crate::ensure;
 use crate::graph::mode::Scope;
 use crate::graph::node::{Body, Edge, Input, Node, Sink};
-use crate::graph::op::{Grad, GradCtx, Grads, Op};
+use crate::graph::op::{Grad, GradCtx, Grads, Meta};
 use crate::graph::{Args, Var};
 use crate::ops::expr::filled;
 use crate::tensor::Tensor;
@@ -35,18 +35,6 @@ pub struct Walk {
     pub retain_graph: bool,
     pub create_graph: bool,
     pub train_mode: bool,
-}
-
-/// A recorded op as its rule needs it, taken off the tape or copied from it.
-struct Step {
-    op: StepOp,
-    inputs: SmallVec<[Input; 2]>,
-}
-
-enum StepOp {
-    Rule { op: &'static Op, args: Option<Box<Args>>, outputs: SmallVec<[Tensor; 1]> },
-    User(Arc<dyn crate::graph::node::UserRule>),
-    Leaf(Arc<dyn Sink>),
 }
 
 /// Gradients of `heads` into the buffers of marked variables.
@@ -110,6 +98,7 @@ fn walk_back(
     mut leaf: impl FnMut(&Arc<Node>, Arc<dyn Sink>, Var),
 ) -> Result<()> {
     ensure!(!heads.is_empty(), "backward: at least one head expected, got none");
+    let none = Args::new();
     let mut waiting: BTreeMap<u64, Pending> = BTreeMap::new();
     let _scope = Scope::enter(Some(walk.create_graph), Some(walk.train_mode));
     for (i, head) in heads.iter().enumerate() {
@@ -132,135 +121,93 @@ fn walk_back(
         add(&mut waiting, edge.clone(), grad)?;
     }
     while let Some((_, Pending { node, mut grads })) = waiting.pop_last() {
-        let step = take(&node, walk)?;
-        if let StepOp::Leaf(sink) = step.op {
-            if let Some(grad) = grads.pop().flatten() {
-                leaf(&node, sink, grad);
+        match take(&node, walk.retain_graph) {
+            Body::Leaf(sink) => {
+                if let Some(grad) = grads.pop().flatten() {
+                    leaf(&node, sink, grad);
+                }
             }
-            continue;
-        }
-        for (input, grad) in apply_rule(&node, step, grads, walk.create_graph)? {
-            add(&mut waiting, input, grad)?;
+            Body::Op { op, args, inputs, outputs } => {
+                let found = match op.grad {
+                    Grad::Zero => inputs.iter().map(|_| Some(Var::scalar(0.0))).collect(),
+                    Grad::Linear(rule) | Grad::FromInputs(rule) | Grad::FromOutput(rule) | Grad::FromBoth(rule) => {
+                        let edge = |index| walk.create_graph.then(|| Edge { node: node.clone(), index });
+                        let outputs = outputs.into_iter().zip(0..).map(|(tensor, k)| Var { tensor, edge: edge(k) });
+                        let args = args.as_deref().unwrap_or(&none);
+                        let ctx = GradCtx { op, args, inputs: &inputs, outputs: outputs.collect(), metas: &node.metas };
+                        catch(|| rule(&ctx, &whole(grads, &node.metas)))?
+                    }
+                    Grad::Composed => {
+                        return Err(Error::op(format_args!("{}: composed ops are not recorded", op.name)));
+                    }
+                };
+                pass_on(&mut waiting, inputs, found, &node.metas)?;
+            }
+            Body::User { rule, inputs } => {
+                let _scope = Scope::enter(Some(false), None);
+                let grads = catch(|| whole(grads, &node.metas))?;
+                let found = rule.backward(grads.into_vec())?;
+                ensure!(
+                    found.len() == inputs.len(),
+                    "{}.backward: one gradient for each input of forward, got {}, expected {}",
+                    rule.name(),
+                    found.len(),
+                    inputs.len()
+                );
+                for (i, (grad, input)) in found.iter().zip(&inputs).enumerate() {
+                    let Some(grad) = grad else { continue };
+                    let (got, expected) = (grad.shape(), input.shape(&node.metas));
+                    // One number may stand for all elements, as it does wherever arrays broadcast.
+                    ensure!(
+                        broadcast(got, expected).is_some_and(|whole| whole.as_slice() == expected),
+                        "{}.backward: gradient of input {i}, got shape {}, expected {}",
+                        rule.name(),
+                        show(got),
+                        show(expected)
+                    );
+                }
+                pass_on(&mut waiting, inputs, found.into(), &node.metas)?;
+            }
+            Body::Released => return Err(Error::op(NOTHING_TO_REACH)),
         }
     }
     Ok(())
 }
 
 /// The node's content: copied where the graph stays, else taken, so that memory is freed while the walk goes on.
-fn take(node: &Node, walk: Walk) -> Result<Step> {
+fn take(node: &Node, retain_graph: bool) -> Body {
     let mut body = node.body();
-    if let Body::Leaf(sink) = &*body {
-        return Ok(Step { op: StepOp::Leaf(sink.clone()), inputs: smallvec![] });
-    }
-    let copy = |inputs: &SmallVec<[Input; 2]>| {
-        inputs.iter().map(|i| Input { edge: i.edge.clone(), meta: i.meta.clone(), saved: i.saved.clone() }).collect()
-    };
-    if walk.retain_graph {
-        return match &*body {
-            Body::Op { op, args, inputs, outputs } => {
-                Ok(Step { op: StepOp::Rule { op, args: args.clone(), outputs: outputs.clone() }, inputs: copy(inputs) })
-            }
-            Body::User { rule, inputs } => Ok(Step { op: StepOp::User(rule.clone()), inputs: copy(inputs) }),
-            _ => Err(Error::op(NOTHING_TO_REACH)),
-        };
-    }
-    match std::mem::replace(&mut *body, Body::Released) {
-        Body::Op { op, args, inputs, outputs } => Ok(Step { op: StepOp::Rule { op, args, outputs }, inputs }),
-        Body::User { rule, inputs } => Ok(Step { op: StepOp::User(rule), inputs }),
-        _ => Err(Error::op(NOTHING_TO_REACH)),
+    if retain_graph || matches!(*body, Body::Leaf(_)) {
+        body.clone()
+    } else {
+        std::mem::replace(&mut *body, Body::Released)
     }
 }
 
-/// Gradients of a node's inputs, each fitted to its input's shape and dtype.
-fn apply_rule(
-    node: &Arc<Node>,
-    mut step: Step,
-    grads: SmallVec<[Option<Var>; 1]>,
-    create_graph: bool,
-) -> Result<SmallVec<[(Edge, Var); 2]>> {
-    // Outputs that nothing used have a gradient of zero.
-    let device = step.inputs.first().map_or(Device::CPU, |i| i.meta.device);
-    let whole = |grads: SmallVec<[Option<Var>; 1]>| -> SmallVec<[Var; 1]> {
-        let outs = grads.into_iter().zip(&node.metas);
-        outs.map(|(g, (shape, dtype))| g.unwrap_or_else(|| filled(shape, *dtype, device, 0.0))).collect()
-    };
-    let found: Grads = match step.op {
-        StepOp::Leaf(_) => smallvec![],
-        StepOp::User(rule) => {
-            let _scope = Scope::enter(Some(false), None);
-            let grads = catch(|| whole(grads))?;
-            let found = rule.backward(grads.into_vec())?;
-            ensure!(
-                found.len() == step.inputs.len(),
-                "{}.backward: one gradient for each input of forward, got {}, expected {}",
-                rule.name(),
-                found.len(),
-                step.inputs.len()
-            );
-            for (i, (grad, input)) in found.iter().zip(&step.inputs).enumerate() {
-                let Some(grad) = grad else { continue };
-                let (got, expected) = (grad.shape(), &input.meta.shape);
-                // One number may stand for all elements, as it does wherever arrays broadcast.
-                ensure!(
-                    broadcast(got, expected).is_some_and(|whole| whole == *expected),
-                    "{}.backward: gradient of input {i}, got shape {}, expected {}",
-                    rule.name(),
-                    show(got),
-                    show(expected)
-                );
-            }
-            found.into_iter().collect()
-        }
-        StepOp::Rule { op, ref args, ref outputs } => {
-            let rule = match op.grad {
-                Grad::Zero => None,
-                Grad::Linear(rule) | Grad::FromInputs(rule) | Grad::FromOutput(rule) | Grad::FromBoth(rule) => {
-                    Some(rule)
-                }
-                Grad::Composed => return Err(Error::op(format_args!("{}: composed ops are not recorded", op.name))),
-            };
-            match rule {
-                None => step.inputs.iter().map(|i| i.edge.is_some().then(|| Var::scalar(0.0))).collect(),
-                Some(rule) => {
-                    let none = Args::new();
-                    let mut inputs = SmallVec::new();
-                    for input in &mut step.inputs {
-                        let edge = if create_graph { input.edge.clone() } else { None };
-                        inputs.push(input.saved.take().map(|tensor| Var { tensor, edge }));
-                    }
-                    let ctx = GradCtx {
-                        op,
-                        args: args.as_deref().unwrap_or(&none),
-                        inputs,
-                        outputs: outputs
-                            .iter()
-                            .enumerate()
-                            .map(|(k, t)| Var {
-                                tensor: t.clone(),
-                                edge: create_graph.then(|| Edge { node: node.clone(), index: k as u32 }),
-                            })
-                            .collect(),
-                        links: &step.inputs,
-                    };
-                    catch(|| rule(&ctx, &whole(grads)))?
-                }
-            }
-        }
-    };
-    let mut out: SmallVec<[(Edge, Var); 2]> = SmallVec::new();
-    for (input, grad) in step.inputs.into_iter().zip(found) {
-        if let (Some(edge), Some(grad)) = (input.edge, grad) {
-            let meta = input.meta;
-            let fits = grad.shape() == meta.shape.as_slice() && grad.dtype() == meta.dtype;
-            let fitted = if fits && matches!(grad.tensor, Tensor::Array(_)) {
-                grad
-            } else {
-                catch(|| grad.fit(&meta.shape, meta.dtype, meta.device))?
-            };
-            out.push((edge, fitted));
+/// The gradient of each output: zero for one that nothing used.
+fn whole(grads: SmallVec<[Option<Var>; 1]>, metas: &[Meta]) -> SmallVec<[Var; 1]> {
+    let or_zero =
+        |(grad, meta): (Option<Var>, &Meta)| grad.unwrap_or_else(|| filled(&meta.shape, meta.dtype, meta.device, 0.0));
+    grads.into_iter().zip(metas).map(or_zero).collect()
+}
+
+/// Sends each gradient to the node that made the input, fitted to the input's shape and dtype.
+fn pass_on(
+    waiting: &mut BTreeMap<u64, Pending>,
+    inputs: SmallVec<[Input; 2]>,
+    grads: Grads,
+    metas: &[Meta],
+) -> Result<()> {
+    for (input, grad) in inputs.into_iter().zip(grads) {
+        let Some(grad) = grad.filter(|_| input.var.edge.is_some()) else { continue };
+        let (shape, dtype) = (input.shape(metas), input.dtype(metas));
+        let fits = matches!(grad.tensor, Tensor::Array(_)) && grad.shape() == shape && grad.dtype() == dtype;
+        let grad = if fits { grad } else { catch(|| grad.fit(shape, dtype, input.device(metas)))? };
+        if let Some(edge) = input.var.edge {
+            add(waiting, edge, grad)?;
         }
     }
-    Ok(out)
+    Ok(())
 }
 
 /// Adds a gradient to what waits at a node.

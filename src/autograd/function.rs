@@ -2,7 +2,6 @@
 
 use crate::base::Result;
 use crate::graph::node::{Body, Edge, Input, Node, UserRule};
-use crate::graph::op::Meta;
 use crate::graph::{Var, mode};
 use std::sync::Arc;
 
@@ -11,9 +10,8 @@ pub fn attach(rule: Arc<dyn UserRule>, inputs: &[Var], outputs: Vec<Var>) -> Res
     if !mode::is_recording() || inputs.iter().all(|v| v.edge.is_none()) {
         return Ok(outputs);
     }
-    let inputs =
-        inputs.iter().map(|v| Input { edge: v.edge.clone(), meta: Meta::of(&v.tensor), saved: None }).collect();
     let tensors: Vec<_> = outputs.into_iter().map(|v| v.tensor).collect();
+    let inputs = inputs.iter().map(|v| Input::new(v, &tensors, false)).collect();
     let node = Node::new(&tensors, Body::User { rule, inputs });
     Ok(tensors
         .into_iter()

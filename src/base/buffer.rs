@@ -8,9 +8,10 @@ use crate::base::error::{Error, Result};
 use std::alloc::{Layout, alloc, dealloc};
 use std::any::Any;
 use std::cell::{RefCell, UnsafeCell};
+use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// Bytes kept inside the buffer object itself.
 pub const INLINE: usize = 64;
@@ -24,7 +25,7 @@ const CLASSES: usize = 4 * 64;
 
 // 16 is what the allocator gives anyway; more would take its slow path.
 #[repr(align(16))]
-struct Inline(UnsafeCell<[u8; INLINE]>);
+struct Inline(UnsafeCell<MaybeUninit<[u8; INLINE]>>);
 
 enum Owner {
     Inline,
@@ -51,7 +52,7 @@ impl Buffer {
     /// Uninitialised memory for `bytes` bytes, aligned to 64.
     #[inline]
     pub fn new(bytes: usize) -> Result<Buffer> {
-        let inline = Inline(UnsafeCell::new([0; INLINE]));
+        let inline = Inline(UnsafeCell::new(MaybeUninit::uninit()));
         if bytes <= INLINE {
             return Ok(Buffer { heap: std::ptr::null_mut(), bytes, owner: Owner::Inline, inline });
         }
@@ -60,12 +61,43 @@ impl Buffer {
         Ok(Buffer { heap, bytes, owner: Owner::Pool(class as u16), inline })
     }
 
+    /// A shared block of `bytes` bytes that `fill` has written. Built where it stays: small results are made so often
+    /// that moving one costs more than computing it.
+    #[inline(always)]
+    pub fn build(bytes: usize, fill: impl FnOnce(&mut Buffer)) -> Result<Arc<Buffer>> {
+        let mut place = Arc::<Buffer>::new_uninit();
+        let Some(buffer) = Arc::get_mut(&mut place) else { unreachable!("a new block has one owner") };
+        if bytes <= INLINE {
+            let header = buffer.as_mut_ptr();
+            // SAFETY: the block is allocated and nobody else sees it; the inline bytes may stay uninitialised.
+            unsafe {
+                (&raw mut (*header).heap).write(std::ptr::null_mut());
+                (&raw mut (*header).bytes).write(bytes);
+                (&raw mut (*header).owner).write(Owner::Inline);
+            }
+        } else {
+            buffer.write(Buffer::new(bytes)?);
+        }
+        // SAFETY: every field was written on either way.
+        let mut shared = unsafe { place.assume_init() };
+        match Arc::get_mut(&mut shared) {
+            Some(buffer) => fill(buffer),
+            None => unreachable!("a new block has one owner"),
+        }
+        Ok(shared)
+    }
+
     /// Memory that `owner` keeps alive and valid for `bytes` bytes.
     ///
     /// # Safety
     /// `ptr` must be valid for reads and writes of `bytes` bytes as long as `owner` lives.
     pub unsafe fn foreign(ptr: *mut u8, bytes: usize, owner: Box<dyn Any + Send + Sync>) -> Buffer {
-        Buffer { heap: ptr, bytes, owner: Owner::Foreign(owner), inline: Inline(UnsafeCell::new([0; INLINE])) }
+        Buffer {
+            heap: ptr,
+            bytes,
+            owner: Owner::Foreign(owner),
+            inline: Inline(UnsafeCell::new(MaybeUninit::uninit())),
+        }
     }
 
     #[inline]

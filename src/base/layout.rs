@@ -25,10 +25,27 @@ pub fn bytes(shape: &[usize], dtype: DType) -> Result<usize> {
     }
 }
 
+/// A copy of lengths or strides. Up to four are copied one by one, which is faster than a call of `memcpy`.
+#[inline]
+pub fn copied<T: Copy + Default>(dims: &[T]) -> SmallVec<[T; 4]> {
+    let none = T::default();
+    match *dims {
+        [] => SmallVec::new(),
+        [a] => SmallVec::from_buf_and_len([a, none, none, none], 1),
+        [a, b] => SmallVec::from_buf_and_len([a, b, none, none], 2),
+        [a, b, c] => SmallVec::from_buf_and_len([a, b, c, none], 3),
+        [a, b, c, d] => SmallVec::from_buf([a, b, c, d]),
+        _ => dims.into(),
+    }
+}
+
 /// The strides of a C-contiguous array.
+#[inline]
 pub fn c_strides(shape: &[usize]) -> Strides {
-    if let [_] = shape {
-        return Strides::from_slice(&[1]);
+    match *shape {
+        [_] => return copied(&[1]),
+        [_, n] => return copied(&[n.max(1) as isize, 1]),
+        _ => {}
     }
     let mut strides: Strides = smallvec![0; shape.len()];
     let mut step = 1isize;

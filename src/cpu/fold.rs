@@ -17,15 +17,39 @@ pub struct Extent {
 }
 
 /// Accumulators of one dtype class; both kinds are eight bytes.
-struct Folder<'a> {
+pub struct Folder<'a> {
     f: &'a ReduceFn,
     rows: FoldTile,
     columns: FoldTile,
     float: bool,
 }
 
-impl Folder<'_> {
-    fn start(&self) -> u64 {
+impl<'a> Folder<'a> {
+    pub fn new(f: &'a ReduceFn, source: DType) -> Folder<'a> {
+        let level = Level::get();
+        let (rows, columns) = ((f.tile)(source, level, false), (f.tile)(source, level, true));
+        Folder { f, rows, columns, float: source.is_float() }
+    }
+    /// Folds `n` elements into one accumulator.
+    ///
+    /// # Safety
+    /// `x` must hold `n` elements of the source dtype.
+    pub unsafe fn row(&self, x: *const u8, n: usize) -> u64 {
+        let mut acc = self.start();
+        // SAFETY: the caller vouches for the elements; an accumulator is one word.
+        unsafe { (self.rows)(x, n, (&raw mut acc).cast()) };
+        acc
+    }
+    /// Folds `n` elements, each into its accumulator.
+    ///
+    /// # Safety
+    /// `x` must hold `n` elements of the source dtype.
+    pub unsafe fn columns(&self, x: *const u8, n: usize, acc: &mut [u64]) {
+        assert!(acc.len() >= n, "fold: one accumulator for each column");
+        // SAFETY: the caller vouches for the elements, the accumulators were counted.
+        unsafe { (self.columns)(x, n, acc.as_mut_ptr().cast()) };
+    }
+    pub fn start(&self) -> u64 {
         if self.float { self.f.start.0.to_bits() } else { self.f.start.1 as u64 }
     }
     fn join(&self, a: u64, b: u64) -> u64 {
@@ -39,7 +63,7 @@ impl Folder<'_> {
     ///
     /// # Safety
     /// `out` must have room for element `i` of `dtype`.
-    unsafe fn store(&self, acc: u64, n: usize, dtype: DType, out: *mut u8, i: usize) {
+    pub unsafe fn store(&self, acc: u64, n: usize, dtype: DType, out: *mut u8, i: usize) {
         with_dtype!(dtype, T => {
             let v = if !self.float && dtype == DType::Bool {
                 // The truth of the exact result: the mean of [true, false] is not zero.
@@ -74,13 +98,7 @@ pub fn run_fold(
     let plan = Plan::new(program, &ready);
     let reg = program.outputs[0];
     let source = program.dtype(reg);
-    let level = Level::get();
-    let folder = Folder {
-        f,
-        rows: (f.tile)(source, level, false),
-        columns: (f.tile)(source, level, true),
-        float: source.is_float(),
-    };
+    let folder = Folder::new(f, source);
     pool::count_bytes(outer * inner * dtype.size());
     let job = Job { plan: &plan, folder: &folder, reg, size: source.size(), reduce, inner };
     let grain = grain(program);
@@ -239,24 +257,5 @@ impl Job<'_> {
             }
             i += rows;
         }
-    }
-}
-
-/// Folds `n` contiguous elements to one result, at once: no program, no plan.
-pub fn fold_small(f: &ReduceFn, dtype: DType, x: (&Buffer, usize), n: usize, out: &mut Buffer) {
-    let folder = Folder {
-        f,
-        rows: (f.tile)(dtype, Level::get(), false),
-        columns: (f.tile)(dtype, Level::get(), true),
-        float: dtype.is_float(),
-    };
-    assert!((x.1 + n) * dtype.size() <= x.0.bytes() && out.bytes() >= dtype.size(), "fold: out of the buffer");
-    let mut acc = folder.start();
-    pool::count_loop();
-    pool::count_bytes(dtype.size());
-    // SAFETY: the range was checked; the accumulator is one word.
-    unsafe {
-        (folder.rows)(x.0.ptr().wrapping_add(x.1 * dtype.size()), n, (&raw mut acc).cast());
-        folder.store(acc, n, dtype, out.ptr(), 0);
     }
 }

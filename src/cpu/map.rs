@@ -5,7 +5,7 @@ use crate::cpu::cast::cast_tile;
 use crate::cpu::pool;
 use crate::cpu::walk::Walk;
 use crate::ir::program::{Reg, Scalar, Step};
-use crate::ir::{In, MapFn, Program, Source, Tile};
+use crate::ir::{In, Program, Source, Tile};
 use crate::with_dtype;
 
 /// Bytes of first-level cache that registers may take.
@@ -314,40 +314,6 @@ pub fn run_map(program: &Program, mut specs: Vec<LeafSpec>, shape: &[usize], tar
         }
     };
     pool::split(n, grain(program), work);
-}
-
-/// One element function on small contiguous operands, at once: no program, no plan. Each operand is a run of `n`
-/// elements of `dtype`, or a number.
-pub fn run_small(
-    f: &MapFn,
-    dtype: DType,
-    ins: &[Result<(&Buffer, usize), Scalar>],
-    n: usize,
-    imm: &[f64],
-    out: &mut Buffer,
-) -> Option<()> {
-    let tile = (f.tile)(dtype, Level::get())?;
-    let size = dtype.size();
-    let mut bits = [0u64; 4];
-    let mut operands = [In { ptr: std::ptr::null(), splat: false }; 4];
-    for ((operand, bits), source) in operands.iter_mut().zip(&mut bits).zip(ins) {
-        *operand = match source {
-            Ok((buffer, offset)) => {
-                assert!((offset + n) * size <= buffer.bytes(), "map: an operand reaches past its buffer");
-                In { ptr: buffer.ptr().wrapping_add(offset * size), splat: false }
-            }
-            Err(scalar) => {
-                *bits = scalar_bits(*scalar, dtype);
-                In { ptr: (bits as *const u64).cast(), splat: true }
-            }
-        };
-    }
-    assert!(n * size <= out.bytes() && ins.len() <= 4, "map: the result does not fit its buffer");
-    pool::count_loop();
-    pool::count_bytes(n * size);
-    // SAFETY: operands and result were checked to hold `n` elements of the tile's dtype.
-    unsafe { tile(&operands[..ins.len()], out.ptr(), n, imm) };
-    Some(())
 }
 
 /// Fewer elements to a piece the more is done with each.

@@ -21,5 +21,6 @@ pub mod order;
 pub mod pool;
 pub mod random;
 pub mod rows;
+pub mod small;
 pub mod tiles;
 pub mod walk;

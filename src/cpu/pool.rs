@@ -1,7 +1,8 @@
 //! The threads that kernels run on: a rayon pool of our own, rebuilt in a forked child.
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 /// Elements below which a loop stays on the calling thread: waking a worker costs more than this work.
@@ -65,7 +66,7 @@ pub fn install<R: Send>(f: impl FnOnce() -> R + Send) -> R {
 /// Runs `f(start, end)` over `0..n` in pieces whose bounds are multiples of `grain`, on all threads when there is
 /// enough work, else at once.
 pub fn split(n: usize, grain: usize, f: impl Fn(usize, usize) + Sync) {
-    LOOPS.fetch_add(1, Relaxed);
+    count_loop();
     if n < 2 * grain || threads() == 1 {
         return f(0, n);
     }
@@ -100,23 +101,38 @@ pub fn each<J: Send>(items: Vec<J>, f: impl Fn(J) + Sync) {
     install(|| items.into_par_iter().for_each(&f));
 }
 
-static LOOPS: AtomicU64 = AtomicU64::new(0);
-static WRITTEN: AtomicU64 = AtomicU64::new(0);
-
-/// Loops over memory so far (a fused region is one), for tests.
-pub fn loops() -> u64 {
-    LOOPS.load(Relaxed)
+/// Work counted by one thread: counting together would make every small op wait for a shared cache line.
+struct Counts {
+    loops: Cell<u64>,
+    bytes: Cell<u64>,
 }
-/// Bytes written to arrays by loops so far.
+
+thread_local! {
+    static COUNTS: Counts = const { Counts { loops: Cell::new(0), bytes: Cell::new(0) } };
+}
+
+/// Loops over memory that this thread has started so far (a fused region is one), for tests.
+pub fn loops() -> u64 {
+    COUNTS.with(|c| c.loops.get())
+}
+/// Bytes written to arrays by this thread's loops so far.
 pub fn bytes_written() -> u64 {
-    WRITTEN.load(Relaxed)
+    COUNTS.with(|c| c.bytes.get())
 }
 /// Counts one loop that did not go through [`split`].
 #[inline]
 pub fn count_loop() {
-    LOOPS.fetch_add(1, Relaxed);
+    COUNTS.with(|c| c.loops.set(c.loops.get() + 1));
 }
 #[inline]
 pub fn count_bytes(bytes: usize) {
-    WRITTEN.fetch_add(bytes as u64, Relaxed);
+    COUNTS.with(|c| c.bytes.set(c.bytes.get() + bytes as u64));
+}
+/// Counts a loop and what it writes.
+#[inline]
+pub fn count_work(bytes: usize) {
+    COUNTS.with(|c| {
+        c.loops.set(c.loops.get() + 1);
+        c.bytes.set(c.bytes.get() + bytes as u64);
+    });
 }

@@ -1,12 +1,13 @@
 //! The tape: a node knows its inputs' nodes and what its gradient rule needs. Edges run from child to parent only.
 
-use crate::base::{DType, Result};
+use crate::base::{DType, Device, Result};
 use crate::graph::op::{Meta, Op};
 use crate::graph::params::Args;
 use crate::graph::var::Var;
 use crate::tensor::Tensor;
 use smallvec::SmallVec;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Output `index` of a node.
@@ -17,11 +18,62 @@ pub struct Edge {
 }
 
 /// One input of a recorded op.
+#[derive(Clone)]
 pub struct Input {
-    pub edge: Option<Edge>,
-    pub meta: Meta,
-    /// The value, where the rule needs it.
-    pub saved: Option<Tensor>,
+    /// Its place on the tape, and its value where `saved` says so: else a number stands there.
+    pub var: Var,
+    pub saved: bool,
+    like: Like,
+}
+
+/// Shape, dtype and device of an input. Most ops keep them, and a node is what a long tape is made of.
+#[derive(Clone)]
+enum Like {
+    /// As the node's first output.
+    Output,
+    Number(DType),
+    Other(Box<Meta>),
+}
+
+impl Input {
+    #[inline]
+    pub fn new(input: &Var, outputs: &[Tensor], saved: bool) -> Input {
+        let like = match (&input.tensor, outputs.first()) {
+            (Tensor::Scalar(_), _) => Like::Number(input.dtype()),
+            (Tensor::Array(value), Some(Tensor::Array(output)))
+                if value.shape == output.shape && value.dtype == output.dtype && value.device == output.device =>
+            {
+                Like::Output
+            }
+            _ => Like::Other(Box::new(Meta::of(&input.tensor))),
+        };
+        let tensor = if saved { input.tensor.clone() } else { Tensor::scalar(0.0) };
+        Input { var: Var { tensor, edge: input.edge.clone() }, saved, like }
+    }
+    #[inline]
+    pub fn shape<'a>(&'a self, outputs: &'a [Meta]) -> &'a [usize] {
+        match &self.like {
+            Like::Output => &outputs[0].shape,
+            Like::Number(_) => &[],
+            Like::Other(meta) => &meta.shape,
+        }
+    }
+    #[inline]
+    pub fn dtype(&self, outputs: &[Meta]) -> DType {
+        match &self.like {
+            Like::Output => outputs[0].dtype,
+            Like::Number(dtype) => *dtype,
+            Like::Other(meta) => meta.dtype,
+        }
+    }
+    #[inline]
+    pub fn device(&self, outputs: &[Meta]) -> Device {
+        match &self.like {
+            Like::Output => outputs[0].device,
+            Like::Number(_) => Device::CPU,
+            Like::Other(meta) => meta.device,
+        }
+    }
 }
 
 /// Where gradients of a marked variable go.
@@ -40,6 +92,7 @@ pub trait UserRule: Send + Sync {
     fn name(&self) -> String;
 }
 
+#[derive(Clone)]
 pub enum Body {
     Leaf(Arc<dyn Sink>),
     /// `args` is `None` where the op has none: most ops, and a node is what a long tape is made of.
@@ -69,23 +122,27 @@ impl Body {
 pub struct Node {
     /// Rises with every node of the process, so a child's is above its parents'.
     pub id: u64,
-    pub metas: SmallVec<[(SmallVec<[usize; 4]>, DType); 1]>,
+    /// Of each output.
+    pub metas: SmallVec<[Meta; 1]>,
     body: Mutex<Body>,
 }
 
-static NEXT: AtomicU64 = AtomicU64::new(1);
-static LIVE: AtomicUsize = AtomicUsize::new(0);
+static MADE: AtomicU64 = AtomicU64::new(0);
+static DROPPED: AtomicU64 = AtomicU64::new(0);
 
 /// Nodes alive now.
 pub fn live() -> usize {
-    LIVE.load(Relaxed)
+    let dropped = DROPPED.load(Acquire);
+    (MADE.load(Relaxed) - dropped) as usize
 }
 
 impl Node {
     pub fn new(outputs: &[Tensor], body: Body) -> Arc<Node> {
-        LIVE.fetch_add(1, Relaxed);
-        let metas = outputs.iter().map(|t| (SmallVec::from_slice(t.shape()), t.dtype())).collect();
-        Arc::new(Node { id: NEXT.fetch_add(1, Relaxed), metas, body: Mutex::new(body) })
+        let metas = match outputs {
+            [one] => SmallVec::from_buf([Meta::of(one)]),
+            many => many.iter().map(Meta::of).collect(),
+        };
+        Arc::new(Node { id: MADE.fetch_add(1, Relaxed), metas, body: Mutex::new(body) })
     }
     pub fn body(&self) -> MutexGuard<'_, Body> {
         self.body.lock().unwrap_or_else(|e| e.into_inner())
@@ -98,9 +155,9 @@ impl Node {
 /// A chain of a million nodes must not drop by recursion: the last handle unlinks its parents onto a list.
 impl Drop for Node {
     fn drop(&mut self) {
-        LIVE.fetch_sub(1, Relaxed);
+        DROPPED.fetch_add(1, Release);
         let body = self.body.get_mut().unwrap_or_else(|e| e.into_inner());
-        if body.inputs().iter().all(|i| i.edge.is_none()) {
+        if body.inputs().iter().all(|i| i.var.edge.is_none()) {
             return;
         }
         let mut stack: Vec<Arc<Node>> = Vec::new();
@@ -116,6 +173,6 @@ impl Drop for Node {
 /// Empties a body, keeping its parents' handles on the stack.
 pub fn unlink(body: &mut Body, stack: &mut Vec<Arc<Node>>) {
     if let Body::Op { inputs, .. } | Body::User { inputs, .. } = std::mem::replace(body, Body::Released) {
-        stack.extend(inputs.into_iter().filter_map(|i| i.edge).map(|e| e.node));
+        stack.extend(inputs.into_iter().filter_map(|i| i.var.edge).map(|e| e.node));
     }
 }

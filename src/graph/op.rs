@@ -1,5 +1,6 @@
 //! The op record: one static struct that says everything about an op.
 
+use crate::base::layout::copied;
 use crate::base::{DType, Device, Result, Shape};
 use crate::graph::node::Input;
 use crate::graph::params::{Args, ParamSpec};
@@ -94,8 +95,9 @@ pub struct Meta {
 }
 
 impl Meta {
+    #[inline]
     pub fn of(tensor: &Tensor) -> Meta {
-        Meta { shape: Shape::from_slice(tensor.shape()), dtype: tensor.dtype(), device: tensor.device() }
+        Meta { shape: copied(tensor.shape()), dtype: tensor.dtype(), device: tensor.device() }
     }
     pub fn with_shape(&self, shape: Shape) -> Meta {
         Meta { shape, ..self.clone() }
@@ -122,16 +124,16 @@ pub enum Grad {
 pub struct GradCtx<'a> {
     pub op: &'static Op,
     pub args: &'a Args,
-    pub(crate) inputs: SmallVec<[Option<Var>; 3]>,
+    pub(crate) inputs: &'a [Input],
     pub(crate) outputs: SmallVec<[Var; 1]>,
-    pub(crate) links: &'a [Input],
+    pub(crate) metas: &'a [Meta],
 }
 
 impl GradCtx<'_> {
     /// Input `i`; the record must have asked for it (`FromInputs`, `FromBoth`).
     pub fn input(&self, i: usize) -> &Var {
         match self.inputs.get(i) {
-            Some(Some(var)) => var,
+            Some(Input { var, saved: true, .. }) => var,
             _ => panic!("{}: the gradient rule reads input {i}, which its record does not save", self.op.name),
         }
     }
@@ -142,17 +144,17 @@ impl GradCtx<'_> {
         }
     }
     pub fn shape(&self, i: usize) -> &[usize] {
-        &self.links[i].meta.shape
+        self.inputs[i].shape(self.metas)
     }
     pub fn dtype(&self, i: usize) -> DType {
-        self.links[i].meta.dtype
+        self.inputs[i].dtype(self.metas)
     }
     pub fn count(&self) -> usize {
-        self.links.len()
+        self.inputs.len()
     }
     /// Whether anybody wants the gradient of input `i`.
     pub fn needs(&self, i: usize) -> bool {
-        self.links.get(i).is_some_and(|link| link.edge.is_some())
+        self.inputs.get(i).is_some_and(|input| input.var.edge.is_some())
     }
 }
 

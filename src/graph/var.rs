@@ -11,7 +11,15 @@ pub struct Var {
     pub edge: Option<Edge>,
 }
 
+impl AsRef<Tensor> for Var {
+    #[inline]
+    fn as_ref(&self) -> &Tensor {
+        &self.tensor
+    }
+}
+
 impl Var {
+    #[inline]
     pub fn new(tensor: Tensor) -> Var {
         Var { tensor, edge: None }
     }

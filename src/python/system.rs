@@ -12,7 +12,7 @@ pub fn check_signals(py: Python<'_>) -> PyResult<()> {
     py.check_signals()
 }
 
-/// Counters for tests and for `python -m oxgrad`: loops over memory run, bytes they wrote, buffers taken from the pool
+/// Counters for tests and for `python -m oxgrad`: loops over memory that this thread ran, bytes they wrote, buffers taken from the pool
 /// and how many of them were reused, bytes live and kept, tape nodes alive.
 #[pyfunction]
 fn stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {

@@ -1,13 +1,13 @@
 //! Deferred element work: building expressions, with every check made here, at the user's line.
 
-use crate::base::layout::{broadcast, bytes, c_strides, show};
+use crate::base::layout::{broadcast, bytes, show};
 use crate::base::{Buffer, DType, Error, Result, Shape};
-use crate::cpu::map::run_small;
+use crate::cpu::small::Operand;
 use crate::ensure;
 use crate::ir::program::Scalar;
 use crate::ir::tile::Compute;
 use crate::ir::{MapFn, ReduceFn};
-use crate::tensor::{Storage, Tensor, Value};
+use crate::tensor::{Ready, Tensor, Value, small};
 use smallvec::{SmallVec, smallvec};
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -65,21 +65,33 @@ impl Tensor {
             shape,
             dtype,
             device: like.device(),
-            ready: OnceLock::new(),
+            ready: Ready::Later(OnceLock::new()),
             expr: Mutex::new(Some(Box::new(expr))),
             weight,
         })))
     }
 
     /// An element function of arrays that broadcast together, and numbers. Arrays must have one dtype; numbers take it.
-    pub fn map(name: &str, f: &'static MapFn, ins: &[Tensor], imm: &[f64]) -> Result<Tensor> {
+    #[inline]
+    pub fn map<T: AsRef<Tensor>>(name: &str, f: &'static MapFn, ins: &[T], imm: &[f64]) -> Result<Tensor> {
+        match small::map(f, ins, imm)? {
+            Some(done) => Ok(done),
+            None => {
+                let ins: SmallVec<[&Tensor; 3]> = ins.iter().map(AsRef::as_ref).collect();
+                Tensor::map_any(name, f, &ins, imm)
+            }
+        }
+    }
+
+    /// [`Tensor::map`] of any operands: with every check, and deferred unless small.
+    fn map_any(name: &str, f: &'static MapFn, ins: &[&Tensor], imm: &[f64]) -> Result<Tensor> {
         let Some(first) = ins.iter().find(|t| matches!(t, Tensor::Array(_))) else {
             return Tensor::map_numbers(name, f, ins, imm);
         };
         let dtype = first.dtype();
         let mut shape: Option<Shape> = None;
         for t in ins {
-            let Tensor::Array(value) = t else { continue };
+            let Tensor::Array(value) = *t else { continue };
             if value.dtype != dtype {
                 return Err(Error::op(format_args!(
                     "{name}: arrays of one dtype, got {dtype} and {}: use astype",
@@ -104,28 +116,13 @@ impl Tensor {
             let ins: SmallVec<[Tensor; 3]> = ins.iter().map(|t| t.cast(DType::I64)).collect::<Result<_>>()?;
             return Tensor::map(name, f, &ins, imm);
         }
-        let n = bytes(&shape, dtype)? / dtype.size();
-        if n <= SMALL {
-            if let Some(done) = Tensor::map_small(f, dtype, &shape, n, ins, imm)? {
-                return Ok(done);
-            }
-            let out = Tensor::map_deferred(f, dtype, shape, first, ins, imm)?;
-            out.force()?;
-            return Ok(out);
-        }
-        Tensor::map_deferred(f, dtype, shape, first, ins, imm)
-    }
-
-    fn map_deferred(
-        f: &'static MapFn,
-        dtype: DType,
-        shape: Shape,
-        first: &Tensor,
-        ins: &[Tensor],
-        imm: &[f64],
-    ) -> Result<Tensor> {
+        let at_once = bytes(&shape, dtype)? <= SMALL * dtype.size();
         let ins = ins.iter().map(|t| t.scalar_as(dtype)).collect();
-        Tensor::deferred(shape, first, dtype, Expr::Map { f, ins, imm: imm.into() })
+        let out = Tensor::deferred(shape, first, dtype, Expr::Map { f, ins, imm: imm.into() })?;
+        if at_once {
+            out.force()?;
+        }
+        Ok(out)
     }
 
     /// The number as an array of `dtype` would hold it.
@@ -136,54 +133,17 @@ impl Tensor {
         }
     }
 
-    /// The direct way: ready contiguous operands of the result's shape and numbers, in a dtype that needs no cast.
-    #[inline]
-    fn map_small(
-        f: &'static MapFn,
-        dtype: DType,
-        shape: &Shape,
-        n: usize,
-        ins: &[Tensor],
-        imm: &[f64],
-    ) -> Result<Option<Tensor>> {
-        if f.compute_dtype(dtype) != dtype {
-            return Ok(None);
-        }
-        let mut operands: SmallVec<[std::result::Result<(&Buffer, usize), Scalar>; 4]> = smallvec![];
-        for t in ins {
-            operands.push(match t {
-                Tensor::Scalar(s) => Err(s.cast(dtype)),
-                Tensor::Array(value) => match value.ready.get() {
-                    Some(s)
-                        if value.shape == *shape && crate::base::layout::is_contiguous(&value.shape, &s.strides) =>
-                    {
-                        Ok((&*s.buffer, s.offset))
-                    }
-                    _ => return Ok(None),
-                },
-            });
-        }
-        let mut out = Buffer::new(n * dtype.size())?;
-        if run_small(f, dtype, &operands, n, imm, &mut out).is_none() {
-            return Ok(None);
-        }
-        let device =
-            ins.iter().find(|t| matches!(t, Tensor::Array(_))).map_or(crate::base::Device::CPU, Tensor::device);
-        let storage = Storage { buffer: Arc::new(out), strides: c_strides(shape), offset: 0 };
-        Ok(Some(Tensor::ready(Shape::from_slice(shape), dtype, device, storage)))
-    }
-
     /// Numbers only: computed in float64.
-    fn map_numbers(name: &str, f: &'static MapFn, ins: &[Tensor], imm: &[f64]) -> Result<Tensor> {
-        let operands: SmallVec<[std::result::Result<(&Buffer, usize), Scalar>; 4]> = ins
+    fn map_numbers(name: &str, f: &'static MapFn, ins: &[&Tensor], imm: &[f64]) -> Result<Tensor> {
+        let operands: SmallVec<[Operand; 4]> = ins
             .iter()
             .map(|t| match t {
-                Tensor::Scalar(s) => Err(*s),
-                Tensor::Array(_) => Err(Scalar::Float(f64::NAN)),
+                Tensor::Scalar(s) => Operand::Number(*s),
+                Tensor::Array(_) => Operand::Number(Scalar::Float(f64::NAN)),
             })
             .collect();
         let mut out = Buffer::new(8)?;
-        run_small(f, DType::F64, &operands, 1, imm, &mut out)
+        crate::cpu::small::map(f, DType::F64, (&[], 1), &operands, imm, &mut out)
             .ok_or_else(|| Error::op(format_args!("{name}: no form for numbers")))?;
         Ok(Tensor::scalar(out.slice::<f64>(0, 1)[0]))
     }
@@ -198,6 +158,11 @@ impl Tensor {
     }
 
     fn cast_deferred(&self, dtype: DType) -> Result<Tensor> {
+        if let Tensor::Array(value) = self
+            && let Some(done) = small::cast(value, dtype)?
+        {
+            return Ok(done);
+        }
         let out = Tensor::deferred(self.shape().into(), self, dtype, Expr::Cast { input: self.clone() })?;
         if self.numel() <= SMALL {
             out.force()?;
@@ -236,15 +201,10 @@ impl Tensor {
         }
         let n = input.numel();
         if n <= SMALL {
-            if axes.iter().all(|&a| a)
-                && out_dtype == input.dtype()
-                && let Tensor::Array(value) = input
-                && let Some(s) = value.ready.get()
-                && crate::base::layout::is_contiguous(&value.shape, &s.strides)
+            if let Tensor::Array(value) = input
+                && let Some(done) = small::reduce(f, value, axes, &shape, out_dtype)?
             {
-                let mut out = Buffer::new(out_dtype.size())?;
-                crate::cpu::fold::fold_small(f, out_dtype, (&s.buffer, s.offset), n, &mut out);
-                return Ok(Tensor::from_buffer(shape, out_dtype, input.device(), out));
+                return Ok(done);
             }
             let expr = Expr::Reduce { f, input: input.clone(), axes: axes.into() };
             let out = Tensor::deferred(shape, input, out_dtype, expr)?;

@@ -42,7 +42,7 @@ impl Value {
             Expr::Reduce { f, input, axes } => {
                 let done = self.compute_fold(f, input, axes);
                 match done {
-                    Ok(storage) => drop(self.ready.set(storage)),
+                    Ok(storage) => self.ready.set(storage),
                     Err(error) => {
                         *slot = Some(expr);
                         return Err(error);
@@ -183,7 +183,7 @@ impl Value {
                 (None, None) => continue,
             };
             let strides = crate::base::layout::c_strides(&output.shape);
-            let _ = output.ready.set(Storage { buffer, strides, offset: 0 });
+            output.ready.set(Storage { buffer, strides, offset: 0 });
             if !Arc::ptr_eq(output, self) {
                 let expr = output.expr.lock().unwrap_or_else(|e| e.into_inner()).take();
                 drop(expr);

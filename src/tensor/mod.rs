@@ -1,13 +1,14 @@
 //! The immutable value: shape, dtype, device, and data that is ready or deferred.
 //!
-//! `expr` describes deferred element work, `region` gathers it into a program, `force` runs it, `kernel` holds what
-//! kernels need to read and make values, `params_file` reads and writes MXNet's files.
+//! `expr` describes deferred element work, `region` gathers it into a program, `force` runs it, `small` computes small
+//! arrays at once, `kernel` holds what kernels need to read and make values, `params_file` reads and writes MXNet's files.
 
 pub mod expr;
 pub mod force;
 pub mod kernel;
 pub mod params_file;
 pub mod region;
+mod small;
 
 use crate::base::layout::{bytes, c_strides, is_contiguous};
 use crate::base::{Buffer, DType, Device, Element, Layout, Result, Shape, Strides};
@@ -34,21 +35,62 @@ pub struct Value {
     pub shape: Shape,
     pub dtype: DType,
     pub device: Device,
-    pub(crate) ready: OnceLock<Storage>,
+    pub(crate) ready: Ready,
     /// What to compute; taken when it has been.
     pub(crate) expr: Mutex<Option<Box<Expr>>>,
     /// An upper bound of the element operations that forcing this takes.
     pub(crate) weight: u32,
 }
 
-impl Tensor {
+/// A value's data: there from the start, or set once, when it has been computed.
+pub(crate) enum Ready {
+    Now(Storage),
+    Later(OnceLock<Storage>),
+}
+
+impl Ready {
     #[inline]
+    pub fn get(&self) -> Option<&Storage> {
+        match self {
+            Ready::Now(storage) => Some(storage),
+            Ready::Later(cell) => cell.get(),
+        }
+    }
+    /// Sets the data of a deferred value; the first storage stays.
+    pub fn set(&self, storage: Storage) {
+        if let Ready::Later(cell) = self {
+            let _ = cell.set(storage);
+        }
+    }
+    pub fn take(&mut self) -> Option<Storage> {
+        self.replace().into_inner()
+    }
+    pub fn into_inner(self) -> Option<Storage> {
+        match self {
+            Ready::Now(storage) => Some(storage),
+            Ready::Later(cell) => cell.into_inner(),
+        }
+    }
+    fn replace(&mut self) -> Ready {
+        std::mem::replace(self, Ready::Later(OnceLock::new()))
+    }
+}
+
+impl AsRef<Tensor> for Tensor {
+    #[inline]
+    fn as_ref(&self) -> &Tensor {
+        self
+    }
+}
+
+impl Tensor {
+    #[inline(always)]
     pub fn ready(shape: Shape, dtype: DType, device: Device, storage: Storage) -> Tensor {
         Tensor::Array(Arc::new(Value {
             shape,
             dtype,
             device,
-            ready: OnceLock::from(storage),
+            ready: Ready::Now(storage),
             expr: Mutex::new(None),
             weight: 0,
         }))

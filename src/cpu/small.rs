@@ -1,0 +1,185 @@
+//! Small arrays, at once: one tile over memory that fits the first-level cache, without a program or a plan.
+
+use crate::base::{Buffer, DType, Level};
+use crate::cpu::cast::cast_tile;
+use crate::cpu::fold::{Extent, Folder};
+use crate::cpu::map::scalar_bits;
+use crate::cpu::pool;
+use crate::cpu::walk::Walk;
+use crate::ir::program::Scalar;
+use crate::ir::{In, MapFn, ReduceFn};
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+/// What one input is, seen over the shape of the result.
+#[derive(Clone, Copy)]
+pub enum Operand<'a> {
+    /// Taken as an array of the others' dtype would hold it.
+    Number(Scalar),
+    /// Elements from this one on, in C order.
+    Run(&'a Buffer, usize),
+    /// One element that stands for all.
+    Splat(&'a Buffer, usize),
+    /// The element that index zero picks, and strides over the result's shape.
+    Strided(&'a Buffer, usize, &'a [isize]),
+}
+
+/// The most inputs of an element function.
+pub const INPUTS: usize = 4;
+
+/// Operands as a tile takes them, with what they are held by.
+struct Ready {
+    ins: [In; INPUTS],
+    numbers: [u64; INPUTS],
+    /// Behind a pointer: a small buffer holds its elements itself, and the list may move.
+    copies: SmallVec<[Arc<Buffer>; 1]>,
+}
+
+impl Ready {
+    #[inline(always)]
+    fn new() -> Ready {
+        let ins = [In { ptr: std::ptr::null(), splat: false }; INPUTS];
+        Ready { ins, numbers: [0; INPUTS], copies: SmallVec::new() }
+    }
+
+    /// Places operand `i`; `None` where memory for a copy ran out. The result must not move while its pointers are used.
+    #[inline(always)]
+    fn place(&mut self, i: usize, operand: Operand, dtype: DType, shape: &[usize], n: usize) -> Option<()> {
+        let size = dtype.size();
+        self.ins[i] = match operand {
+            Operand::Number(number) => {
+                self.numbers[i] = scalar_bits(number.cast(dtype), dtype);
+                In { ptr: (&raw const self.numbers[i]).cast(), splat: true }
+            }
+            Operand::Run(buffer, offset) => {
+                assert!((offset + n) * size <= buffer.bytes(), "small: an operand reaches past its buffer");
+                In { ptr: buffer.ptr().wrapping_add(offset * size), splat: false }
+            }
+            Operand::Splat(buffer, offset) => {
+                assert!((offset + 1) * size <= buffer.bytes(), "small: an operand reaches past its buffer");
+                In { ptr: buffer.ptr().wrapping_add(offset * size), splat: true }
+            }
+            Operand::Strided(buffer, offset, strides) => {
+                self.copies.push(gather(buffer, offset, strides, size, shape, n)?);
+                In { ptr: self.copies.last()?.ptr(), splat: false }
+            }
+        };
+        Some(())
+    }
+}
+
+/// The elements of a view in C order.
+#[cold]
+fn gather(
+    buffer: &Buffer,
+    offset: usize,
+    strides: &[isize],
+    size: usize,
+    shape: &[usize],
+    n: usize,
+) -> Option<Arc<Buffer>> {
+    let (mut low, mut high) = (offset as isize, offset as isize);
+    for (&dim, &stride) in shape.iter().zip(strides) {
+        let reach = stride * (dim.max(1) as isize - 1);
+        if reach < 0 { low += reach } else { high += reach }
+    }
+    assert!(low >= 0 && (high as usize + 1) * size <= buffer.bytes(), "small: a view reaches past its buffer");
+    let walk = Walk::new(shape, strides, size);
+    // SAFETY: the reach of the view was checked, the copy has room for `n` elements.
+    Buffer::build(n * size, |copy| unsafe {
+        walk.gather(buffer.ptr().wrapping_add(offset * size), 0, n, copy.ptr());
+    })
+    .ok()
+}
+
+/// One element function over `n` elements of `shape`, all operands and the result of `dtype`. `None` where the function
+/// has no tile for that dtype, or memory ran out.
+#[inline]
+pub fn map(
+    f: &MapFn,
+    dtype: DType,
+    (shape, n): (&[usize], usize),
+    operands: &[Operand],
+    imm: &[f64],
+    out: &mut Buffer,
+) -> Option<()> {
+    let tile = (f.tile)(dtype, Level::get())?;
+    assert!(n * dtype.size() <= out.bytes() && operands.len() <= INPUTS, "small: the result does not fit its buffer");
+    let mut ready = Ready::new();
+    for (i, operand) in operands.iter().enumerate() {
+        ready.place(i, *operand, dtype, shape, n)?;
+    }
+    pool::count_work(n * dtype.size());
+    // SAFETY: operands and result were checked to hold `n` elements of the tile's dtype.
+    unsafe { tile(&ready.ins[..operands.len()], out.ptr(), n, imm) };
+    Some(())
+}
+
+/// `n` elements converted from one dtype to another, in C order.
+pub fn cast(
+    (from, to): (DType, DType),
+    (shape, n): (&[usize], usize),
+    operand: Operand,
+    out: &mut Buffer,
+) -> Option<()> {
+    assert!(n * to.size() <= out.bytes(), "small: the result does not fit its buffer");
+    let mut ready = Ready::new();
+    ready.place(0, operand, from, shape, n)?;
+    pool::count_work(n * to.size());
+    if from == to && !ready.ins[0].splat {
+        // SAFETY: as below; the result is a block of its own.
+        unsafe { std::ptr::copy_nonoverlapping(ready.ins[0].ptr, out.ptr(), n * to.size()) };
+        return Some(());
+    }
+    // SAFETY: the operand holds `n` elements of `from`, the result has room for `n` of `to`.
+    unsafe { cast_tile(from, to)(&ready.ins[..1], out.ptr(), n, &[]) };
+    Some(())
+}
+
+/// Folds `outer` blocks of `reduce` rows of `inner` elements to `outer * inner` results of `to`.
+pub fn fold(
+    f: &ReduceFn,
+    (from, to): (DType, DType),
+    (shape, extent): (&[usize], Extent),
+    operand: Operand,
+    out: &mut Buffer,
+) -> Option<()> {
+    let Extent { outer, reduce, inner } = extent;
+    assert!(outer * inner * to.size() <= out.bytes(), "small: the results do not fit their buffer");
+    let n = outer * reduce * inner;
+    // A fold reads every element: one that stands for all is spread first.
+    let zeros: SmallVec<[isize; 4]>;
+    let operand = match operand {
+        Operand::Splat(buffer, offset) => {
+            zeros = shape.iter().map(|_| 0).collect();
+            Operand::Strided(buffer, offset, &zeros)
+        }
+        other => other,
+    };
+    let mut ready = Ready::new();
+    ready.place(0, operand, from, shape, n)?;
+    let x = ready.ins[0].ptr;
+    let folder = Folder::new(f, from);
+    pool::count_work(outer * inner * to.size());
+    let mut columns: SmallVec<[u64; 64]> = SmallVec::new();
+    for o in 0..outer {
+        let block = x.wrapping_add(o * reduce * inner * from.size());
+        // SAFETY: the operand holds `n` elements; there is an accumulator for each column, and room for each result.
+        unsafe {
+            if inner == 1 {
+                let acc = folder.row(block, reduce);
+                folder.store(acc, reduce, to, out.ptr(), o);
+                continue;
+            }
+            columns.clear();
+            columns.resize(inner, folder.start());
+            for r in 0..reduce {
+                folder.columns(block.wrapping_add(r * inner * from.size()), inner, &mut columns);
+            }
+            for (i, &acc) in columns.iter().enumerate() {
+                folder.store(acc, reduce, to, out.ptr(), o * inner + i);
+            }
+        }
+    }
+    Some(())
+}
