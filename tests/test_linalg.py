@@ -47,7 +47,9 @@ def test_factors(shape):
     low, up = nd.linalg.potrf(a).asnumpy(), nd.linalg.potrf(a, lower=False).asnumpy()
     np.testing.assert_allclose(low, np.linalg.cholesky(data), atol=1e-12)
     np.testing.assert_allclose(up, np.swapaxes(low, -1, -2), atol=1e-12)
-    np.testing.assert_allclose(nd.linalg.potri(nd.array(low, dtype="float64")).asnumpy(), np.linalg.inv(data), atol=1e-10)
+    np.testing.assert_allclose(
+        nd.linalg.potri(nd.array(low, dtype="float64")).asnumpy(), np.linalg.inv(data), atol=1e-10
+    )
     u, values = (x.asnumpy() for x in nd.linalg.syevd(a))
     np.testing.assert_allclose(values, np.linalg.eigvalsh(data), atol=1e-12)
     np.testing.assert_allclose(u @ data, values[..., None] * u, atol=1e-10)

@@ -101,7 +101,9 @@ WRONG_RNN = [
 @pytest.mark.parametrize("wrong", WRONG_RNN)
 def test_wrong_recurrent_layers(wrong):
     with pytest.raises(MXNetError, match="RNN"):
-        wrong(nd.ones((2, 1, 2)), nd.ones(21), nd.ones((1, 1, 3)), {"state_size": 3, "num_layers": 1, "mode": "rnn_tanh"})
+        wrong(
+            nd.ones((2, 1, 2)), nd.ones(21), nd.ones((1, 1, 3)), {"state_size": 3, "num_layers": 1, "mode": "rnn_tanh"}
+        )
 
 
 def test_ctc_with_lengths():

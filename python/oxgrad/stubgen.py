@@ -51,7 +51,11 @@ def text() -> str:
     """The stub file."""
     from . import ndarray
 
-    own = set(ndarray.creation.__all__) | set(ndarray.helpers.__all__) | {"array", "from_dlpack", "NDArray", "random", "contrib", "linalg"}
+    own = (
+        set(ndarray.creation.__all__)
+        | set(ndarray.helpers.__all__)
+        | {"array", "from_dlpack", "NDArray", "random", "contrib", "linalg"}
+    )
     lines = [HEADER]
     names: list[str] = []
     for record in sorted(_core.records(), key=lambda r: str(r["name"])):

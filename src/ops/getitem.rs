@@ -305,13 +305,11 @@ impl Var {
     }
 }
 
-/// Whole numbers of a range; too many to hold are an error, where a vector would end the process.
+/// Whole numbers of a range; too many to hold are an error.
 pub fn numbers(range: std::ops::Range<i64>) -> Result<Vec<i64>> {
-    let mut out = Vec::new();
     let n = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(0);
-    out.try_reserve_exact(n).map_err(|_| Error::memory(n.saturating_mul(8)))?;
-    out.extend(range);
-    Ok(out)
+    crate::base::buffer::probe(n.saturating_mul(8))?;
+    Ok(range.collect())
 }
 
 /// Whole numbers as an int64 array.

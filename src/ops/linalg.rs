@@ -250,20 +250,13 @@ crate::params! {
 fn places(name: &str, n: usize, offset: i64, triangle: Option<bool>) -> Result<Vec<i64>> {
     let n = n as i64;
     ensure!(offset > -n && offset < n || n == 0, "{name}: offset, got {offset}, expected less than {n} either way");
-    let lower = offset < 0 || offset == 0 && triangle == Some(true);
-    let inside = |i: i64, j: i64| match triangle {
-        None => j - i == offset,
-        Some(_) if lower => j - i <= offset,
-        Some(_) => j - i >= offset,
-    };
-    let all: Vec<i64> = (0..n * n).filter(|k| inside(k / n, k % n)).collect();
-    // An upper triangle is read column by column, as its transpose would be row by row.
-    let turn = |k: i64| k % n * n + k / n;
-    let upper = triangle.is_some() && !lower;
-    Ok(if upper {
-        all.into_iter().map(turn).collect::<std::collections::BTreeSet<_>>().into_iter().map(turn).collect()
+    let rows = (-offset).max(0)..n.min(n - offset);
+    let Some(lower) = triangle else { return Ok(rows.map(|i| i * n + i + offset).collect()) };
+    Ok(if offset < 0 || offset == 0 && lower {
+        (-offset..n).flat_map(|i| (0..=i + offset).map(move |j| i * n + j)).collect()
     } else {
-        all
+        // An upper triangle is read column by column, as its transpose would be row by row.
+        (offset..n).flat_map(|j| (0..=j - offset).map(move |i| i * n + j)).collect()
     })
 }
 

@@ -6,8 +6,8 @@ one.
 
 from .. import _core
 from .._core import NDArray, array, from_dlpack
-from . import creation, helpers, methods, numpy_protocol
 from . import contrib as contrib
+from . import creation, helpers, methods, numpy_protocol
 from . import linalg as linalg
 from . import random as random
 from .creation import *  # noqa: F403

@@ -214,9 +214,7 @@ def multi_adamw_update(
     """:func:`adamw_update` of many weights."""
     arrays = [*_grouped(weights, grads, mean, var), _scale(weights[0], rescale_grad)]
     count = size or len(weights)
-    return operator("_multi_adamw_update")(
-        *arrays, lrs=lrs, wds=wds, etas=etas, num_weights=count, out=out, **kwargs
-    )
+    return operator("_multi_adamw_update")(*arrays, lrs=lrs, wds=wds, etas=etas, num_weights=count, out=out, **kwargs)
 
 
 def multi_mp_adamw_update(

@@ -88,8 +88,18 @@ def _stack(arrays: Any, axis: int = 0) -> NDArray:
     return operator("stack")(*(_operand(value, first) for value in many), axis=axis)
 
 
-# The functions that put arrays together: as arrays of NumPy they would lose what is recorded.
+def _reduction(name: str) -> Callable[..., NDArray]:
+    def reduce(a: NDArray, axis: Any = None, keepdims: bool = False) -> NDArray:
+        return operator(name)(a, axis=axis, keepdims=keepdims)
+
+    return reduce
+
+
+# Where copies of NumPy's would lose what is recorded.
 _FUNCTIONS: dict[str, Callable[..., NDArray]] = {"concatenate": _concatenate, "stack": _stack}
+_FUNCTIONS.update({name: _reduction(name) for name in ("sum", "prod", "mean", "max", "min")})
+_FUNCTIONS.update({"amax": _reduction("max"), "amin": _reduction("min")})
+_FUNCTIONS.update({name: operator(name) for name in ("dot", "transpose", "squeeze", "expand_dims")})
 
 
 def _plain(value: Any) -> Any:
@@ -104,7 +114,7 @@ def _plain(value: Any) -> Any:
 def __array_function__(self: NDArray, func: Any, types: Any, args: Any, kwargs: Any) -> Any:  # noqa: N807
     """NumPy's other functions: those that join arrays by ours, the rest on copies, giving what NumPy gives."""
     own = _FUNCTIONS.get(func.__name__)
-    if own is not None and func.__module__ == "numpy" and not set(kwargs) - {"axis"}:
+    if own is not None and func.__module__ == "numpy" and not set(kwargs) - {"axis", "axes", "keepdims"}:
         return own(*args, **kwargs)
     return func(*_plain(tuple(args)), **_plain(kwargs))
 
