@@ -29,6 +29,57 @@ struct Pending {
     grads: SmallVec<[Option<Var>; 1]>,
 }
 
+impl Pending {
+    fn new(node: Arc<Node>) -> Pending {
+        let grads = smallvec![None; node.metas.len()];
+        Pending { node, grads }
+    }
+    fn add(&mut self, index: u32, grad: Var) -> Result<()> {
+        let slot = &mut self.grads[index as usize];
+        *slot = Some(match slot.take() {
+            None => grad,
+            Some(sum) => catch(|| sum + grad)?,
+        });
+        Ok(())
+    }
+}
+
+/// The nodes that wait. The newest is kept outside the map: along a chain it is the only one that comes and goes.
+#[derive(Default)]
+struct Waiting {
+    newest: Option<Pending>,
+    others: BTreeMap<u64, Pending>,
+}
+
+impl Waiting {
+    fn pop(&mut self) -> Option<Pending> {
+        self.newest.take().or_else(|| self.others.pop_last().map(|(_, pending)| pending))
+    }
+    /// Adds a gradient to what waits at a node.
+    fn add(&mut self, edge: Edge, grad: Var) -> Result<()> {
+        let Edge { node, index } = edge;
+        let id = node.id;
+        if let Some(newest) = &mut self.newest
+            && newest.node.id == id
+        {
+            return newest.add(index, grad);
+        }
+        let bound = match &self.newest {
+            Some(newest) => Some(newest.node.id),
+            None => self.others.last_key_value().map(|(&last, _)| last),
+        };
+        if bound.is_none_or(|bound| id > bound) {
+            let mut pending = Pending::new(node);
+            pending.add(index, grad)?;
+            if let Some(older) = self.newest.replace(pending) {
+                self.others.insert(older.node.id, older);
+            }
+            return Ok(());
+        }
+        self.others.entry(id).or_insert_with(|| Pending::new(node)).add(index, grad)
+    }
+}
+
 /// How to walk.
 #[derive(Clone, Copy)]
 pub struct Walk {
@@ -99,7 +150,7 @@ fn walk_back(
 ) -> Result<()> {
     ensure!(!heads.is_empty(), "backward: at least one head expected, got none");
     let none = Args::new();
-    let mut waiting: BTreeMap<u64, Pending> = BTreeMap::new();
+    let mut waiting = Waiting::default();
     let _scope = Scope::enter(Some(walk.create_graph), Some(walk.train_mode));
     for (i, head) in heads.iter().enumerate() {
         let edge = head.edge.as_ref().ok_or_else(|| Error::op(NOT_IN_GRAPH))?;
@@ -118,9 +169,9 @@ fn walk_back(
             }
             None => catch(|| filled(head.shape(), head.dtype(), head.tensor.device(), 1.0))?,
         };
-        add(&mut waiting, edge.clone(), grad)?;
+        waiting.add(edge.clone(), grad)?;
     }
-    while let Some((_, Pending { node, mut grads })) = waiting.pop_last() {
+    while let Some(Pending { node, mut grads }) = waiting.pop() {
         match take(&node, walk.retain_graph) {
             Body::Leaf(sink) => {
                 if let Some(grad) = grads.pop().flatten() {
@@ -192,33 +243,15 @@ fn whole(grads: SmallVec<[Option<Var>; 1]>, metas: &[Meta]) -> SmallVec<[Var; 1]
 }
 
 /// Sends each gradient to the node that made the input, fitted to the input's shape and dtype.
-fn pass_on(
-    waiting: &mut BTreeMap<u64, Pending>,
-    inputs: SmallVec<[Input; 2]>,
-    grads: Grads,
-    metas: &[Meta],
-) -> Result<()> {
+fn pass_on(waiting: &mut Waiting, inputs: SmallVec<[Input; 2]>, grads: Grads, metas: &[Meta]) -> Result<()> {
     for (input, grad) in inputs.into_iter().zip(grads) {
         let Some(grad) = grad.filter(|_| input.var.edge.is_some()) else { continue };
         let (shape, dtype) = (input.shape(metas), input.dtype(metas));
         let fits = matches!(grad.tensor, Tensor::Array(_)) && grad.shape() == shape && grad.dtype() == dtype;
         let grad = if fits { grad } else { catch(|| grad.fit(shape, dtype, input.device(metas)))? };
         if let Some(edge) = input.var.edge {
-            add(waiting, edge, grad)?;
+            waiting.add(edge, grad)?;
         }
     }
-    Ok(())
-}
-
-/// Adds a gradient to what waits at a node.
-fn add(waiting: &mut BTreeMap<u64, Pending>, edge: Edge, grad: Var) -> Result<()> {
-    let Edge { node, index } = edge;
-    let outputs = node.metas.len();
-    let pending = waiting.entry(node.id).or_insert_with(|| Pending { node, grads: smallvec![None; outputs] });
-    let slot = &mut pending.grads[index as usize];
-    *slot = Some(match slot.take() {
-        None => grad,
-        Some(sum) => catch(|| sum + grad)?,
-    });
     Ok(())
 }

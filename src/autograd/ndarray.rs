@@ -3,6 +3,7 @@
 //! Values never change; a write gives the cell another value. Where nobody else holds the old buffer it is reused.
 
 use crate::base::error::catch;
+use crate::base::layout::copied;
 use crate::base::{Buffer, DType, Device, Layout, Result, Shape};
 use crate::graph::node::{Body, Edge, Node, Sink};
 use crate::graph::{Var, mode};
@@ -159,7 +160,7 @@ impl NDArray {
         Ok(self.var()?.tensor)
     }
     pub fn shape(&self) -> Shape {
-        self.state().var.shape().into()
+        copied(self.state().var.shape())
     }
     pub fn dtype(&self) -> DType {
         self.state().var.dtype()

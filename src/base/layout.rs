@@ -7,7 +7,7 @@ pub type Shape = SmallVec<[usize; 4]>;
 pub type Strides = SmallVec<[isize; 4]>;
 
 /// A view of a buffer: element `(i, j, …)` lies at `offset + i*strides[0] + j*strides[1] + …`, in elements.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug, PartialEq)]
 pub struct Layout {
     pub shape: Shape,
     pub strides: Strides,
@@ -69,7 +69,7 @@ pub fn show(shape: &[usize]) -> String {
 #[inline]
 pub fn broadcast(a: &[usize], b: &[usize]) -> Option<Shape> {
     if a == b {
-        return Some(a.into());
+        return Some(copied(a));
     }
     let n = a.len().max(b.len());
     let mut out: Shape = smallvec![0; n];
@@ -86,9 +86,16 @@ pub fn broadcast(a: &[usize], b: &[usize]) -> Option<Shape> {
     Some(out)
 }
 
+impl Clone for Layout {
+    #[inline]
+    fn clone(&self) -> Layout {
+        Layout { shape: copied(&self.shape), strides: copied(&self.strides), offset: self.offset }
+    }
+}
+
 impl Layout {
     pub fn contiguous(shape: &[usize]) -> Layout {
-        Layout { shape: shape.into(), strides: c_strides(shape), offset: 0 }
+        Layout { shape: copied(shape), strides: c_strides(shape), offset: 0 }
     }
     pub fn numel(&self) -> usize {
         self.shape.iter().product()
@@ -112,7 +119,7 @@ impl Layout {
         let strides = (0..shape.len())
             .map(|i| if i < lead || self.shape[i - lead] != shape[i] { 0 } else { self.strides[i - lead] })
             .collect();
-        Layout { shape: shape.into(), strides, offset: self.offset }
+        Layout { shape: copied(shape), strides, offset: self.offset }
     }
     /// The same elements in C order under another shape, where no copy is needed.
     pub fn reshape(&self, shape: &[usize]) -> Option<Layout> {
@@ -132,7 +139,7 @@ impl Layout {
                 _ => return None,
             }
         }
-        old.next().is_none().then(|| Layout { shape: shape.into(), strides, offset: self.offset })
+        old.next().is_none().then(|| Layout { shape: copied(shape), strides, offset: self.offset })
     }
     /// Rows `start, start+step, …` (`len` of them) of an axis.
     pub fn slice(&self, axis: usize, start: isize, step: isize, len: usize) -> Layout {

@@ -87,11 +87,18 @@ pub enum Kind {
 }
 
 /// Shape, dtype and device of an array.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug, PartialEq)]
 pub struct Meta {
     pub shape: Shape,
     pub dtype: DType,
     pub device: Device,
+}
+
+impl Clone for Meta {
+    #[inline]
+    fn clone(&self) -> Meta {
+        Meta { shape: copied(&self.shape), ..*self }
+    }
 }
 
 impl Meta {
@@ -100,7 +107,7 @@ impl Meta {
         Meta { shape: copied(tensor.shape()), dtype: tensor.dtype(), device: tensor.device() }
     }
     pub fn with_shape(&self, shape: Shape) -> Meta {
-        Meta { shape, ..self.clone() }
+        Meta { shape, ..*self }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Parameters of ops: declared once by [`params!`](crate::params), checked and documented from the declaration.
 
+use crate::base::layout::copied;
 use crate::base::{DType, Device};
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -136,7 +137,7 @@ macro_rules! read {
 read!(bool, false, Param::Bool(v) => *v, Param::Int(v) => *v != 0; Param::Bool);
 read!(i64, 0, Param::Int(v) => *v, Param::Bool(v) => *v as i64, Param::Float(v) => *v as i64; Param::Int);
 read!(f64, 0.0, Param::Float(v) => *v, Param::Int(v) => *v as f64, Param::Bool(v) => *v as i64 as f64; Param::Float);
-read!(Ints, Ints::new(), Param::Ints(v) => v.clone(), Param::Int(v) => [*v].into_iter().collect(); Param::Ints);
+read!(Ints, Ints::new(), Param::Ints(v) => copied(v), Param::Int(v) => [*v].into_iter().collect(); Param::Ints);
 read!(Arc<[Option<i64>]>, Arc::new([]), Param::OptInts(v) => v.clone(); Param::OptInts);
 read!(Arc<[f64]>, Arc::new([]), Param::Floats(v) => v.clone(); Param::Floats);
 read!(Arc<str>, "".into(), Param::Str(v) => v.clone(); Param::Str);

@@ -21,6 +21,13 @@ impl Scalar {
             Scalar::Int(v) => v as f64,
         }
     }
+    /// The value as an element.
+    pub fn to<T: crate::base::Element>(self) -> T {
+        match self {
+            Scalar::Float(v) => T::from_f64(v),
+            Scalar::Int(v) => T::from_i64(v),
+        }
+    }
     /// The value as an array of `dtype` would hold it: an operand is first cast to the array's dtype, as in MXNet.
     pub fn cast(self, dtype: DType) -> Scalar {
         use crate::base::Element;

@@ -1,6 +1,6 @@
 //! Products of vectors, matrices and stacks of matrices.
 
-use crate::base::layout::show;
+use crate::base::layout::{copied, show};
 use crate::base::{DType, Result, Shape};
 use crate::cpu::dot::{Dims, Matrix, Product, batch};
 use crate::graph::{Args, Check, GradCtx, Kind, Meta, Op, Var, apply1};
@@ -69,8 +69,8 @@ fn product(
 /// The axes of an operand of `dot`, apart: the one that is summed over, and the rest.
 fn parts(shape: &[usize], sum_last: bool) -> (usize, Shape) {
     match (shape, sum_last) {
-        ([rest @ .., last], true) => (*last, rest.into()),
-        ([first, rest @ ..], false) => (*first, rest.into()),
+        ([rest @ .., last], true) => (*last, copied(rest)),
+        ([first, rest @ ..], false) => (*first, copied(rest)),
         _ => (1, Shape::new()),
     }
 }
@@ -218,7 +218,7 @@ fn batch_infer(m: &[Meta], args: &Args) -> Result<SmallVec<[Meta; 1]>> {
     let (rows, ka) = if p.transpose_a { (a[n - 1], a[n - 2]) } else { (a[n - 2], a[n - 1]) };
     let (kb, cols) = if p.transpose_b { (b[n - 1], b[n - 2]) } else { (b[n - 2], b[n - 1]) };
     ensure!(ka == kb, "batch_dot: got shapes {} and {}, expected {ka} and {kb} to be equal", show(a), show(b));
-    let mut shape: Shape = a[..n - 2].into();
+    let mut shape: Shape = copied(&a[..n - 2]);
     shape.extend([rows, cols]);
     Ok(smallvec![m[0].with_shape(shape)])
 }

@@ -7,6 +7,10 @@ use pyo3::types::{PyBool, PyFloat, PyInt, PyList, PyString, PyTuple, PyType};
 
 /// A whole number: an int, a NumPy integer, or anything with `__index__`.
 pub fn int(value: &Bound<'_, PyAny>) -> Option<i64> {
+    // Asking a tuple for an index would make an exception first, the dearest part of the call.
+    if value.is_exact_instance_of::<PyTuple>() || value.is_exact_instance_of::<PyList>() || value.is_none() {
+        return None;
+    }
     if let Ok(v) = value.extract::<i64>() {
         return Some(v);
     }
@@ -129,7 +133,7 @@ fn boolean(value: &Bound<'_, PyAny>) -> Option<bool> {
 }
 
 fn float(value: &Bound<'_, PyAny>) -> Option<f64> {
-    if value.cast::<crate::python::ndarray::PyNDArray>().is_ok() {
+    if value.cast::<crate::python::ndarray::PyNDArray>().is_ok() || value.is_exact_instance_of::<PyTuple>() {
         return None;
     }
     if let Ok(v) = value.extract::<f64>() {

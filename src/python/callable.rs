@@ -5,7 +5,7 @@ use crate::base::Error;
 use crate::base::error::Kind as ErrorKind;
 use crate::graph::op::Kind;
 use crate::graph::params::Default;
-use crate::graph::{Args, Op, Param, Var, apply};
+use crate::graph::{Args, Op, Param, Var, apply, apply1};
 use crate::ops;
 use crate::python::args::{kind_name, kind_type, parse};
 use crate::python::ndarray::{PyNDArray, number};
@@ -36,7 +36,7 @@ type Inputs = SmallVec<[Var; 3]>;
 fn input(op: &'static Op, name: &str, value: &Bound<'_, PyAny>) -> PyResult<(Var, Option<NDArray>)> {
     if let Ok(array) = value.cast::<PyNDArray>() {
         let handle = &array.get().inner;
-        return Ok((handle.var()?, Some(handle.clone())));
+        return Ok((handle.var()?, (!op.writes.is_empty()).then(|| handle.clone())));
     }
     // MXNet's helpers of two operands take numbers in either place.
     if matches!(op.kind, Kind::Map(_))
@@ -51,6 +51,7 @@ fn input(op: &'static Op, name: &str, value: &Bound<'_, PyAny>) -> PyResult<(Var
 
 struct Call<'py> {
     inputs: Inputs,
+    /// Of the inputs, where the op writes to some.
     handles: SmallVec<[Option<NDArray>; 3]>,
     args: Args,
     out: Option<Bound<'py, PyAny>>,
@@ -64,7 +65,7 @@ fn bind<'py>(
     keywords: Option<&Bound<'py, PyDict>>,
 ) -> PyResult<Call<'py>> {
     let mut call = Call { inputs: Inputs::new(), handles: SmallVec::new(), args: Args::new(), out: None };
-    let variadic = op.group() > 0;
+    let variadic = op.inputs.first().is_some_and(|name| name.starts_with('*'));
     let mut given: SmallVec<[Option<Bound<'py, PyAny>>; 4]> = smallvec::smallvec![None; op.inputs.len()];
     let mut params: SmallVec<[Option<Param>; 4]> = smallvec::smallvec![None; op.params.len()];
     let mut next_param = 0;
@@ -72,7 +73,9 @@ fn bind<'py>(
     let push = |call: &mut Call<'py>, name: &str, value: &Bound<'py, PyAny>| -> PyResult<()> {
         let (var, handle) = input(op, name, value)?;
         call.inputs.push(var);
-        call.handles.push(handle);
+        if !op.writes.is_empty() {
+            call.handles.push(handle);
+        }
         Ok(())
     };
     for value in this.cloned().into_iter().chain(positional.iter()) {
@@ -172,6 +175,32 @@ fn is_param_like(value: &Bound<'_, PyAny>) -> bool {
     value.extract::<f64>().is_ok() || value.is_none() || value.is_instance_of::<PyString>()
 }
 
+/// A call with arrays alone, as many as the op has, of an element function without parameters: nothing to bind, and
+/// nothing to wait for, since large arrays are deferred.
+#[inline]
+fn plain_call<'py>(
+    op: &'static Op,
+    this: Option<&Bound<'py, PyAny>>,
+    positional: &Bound<'py, PyTuple>,
+    keywords: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Option<Var>> {
+    let given = positional.len() + this.is_some() as usize;
+    if !matches!(op.kind, Kind::Map(_)) || !op.params.is_empty() || keywords.is_some() || given != op.inputs.len() {
+        return Ok(None);
+    }
+    let mut inputs: SmallVec<[Var; 2]> = SmallVec::new();
+    if let Some(Ok(array)) = this.map(|this| this.cast::<PyNDArray>()) {
+        inputs.push(array.get().inner.var()?);
+    }
+    for value in positional.iter_borrowed() {
+        match value.cast::<PyNDArray>() {
+            Ok(array) => inputs.push(array.get().inner.var()?),
+            Err(_) => return Ok(None),
+        }
+    }
+    Ok(Some(apply1(op, &inputs, &Args::new())?))
+}
+
 fn run<'py>(
     py: Python<'py>,
     op: &'static Op,
@@ -179,10 +208,13 @@ fn run<'py>(
     positional: &Bound<'py, PyTuple>,
     keywords: Option<&Bound<'py, PyDict>>,
 ) -> PyResult<Bound<'py, PyAny>> {
+    if let Some(var) = plain_call(op, this, positional, keywords)? {
+        return Ok(PyNDArray::wrap(py, var)?.into_any());
+    }
     let mut call = bind(op, this, positional, keywords)?;
-    if let Some(i) = op.params.iter().position(|p| p.name == "ctx")
+    if op.inputs.is_empty()
+        && let Some(i) = op.params.iter().position(|p| p.name == "ctx")
         && call.args[i] == Param::None
-        && op.inputs.is_empty()
     {
         call.args[i] = Param::Device(crate::python::context::current(py)?);
     }
@@ -193,16 +225,18 @@ fn run<'py>(
     } else {
         apply(op, &call.inputs, &call.args)?
     };
-    let mut outs: Vec<Var> = outs.into_vec();
-    let writes = op.written(call.inputs.len());
-    let shown = outs.len() - writes.len().min(outs.len());
-    for (var, i) in outs.drain(shown..).zip(writes) {
-        if let Some(Some(handle)) = call.handles.get(i) {
-            handle.assign(op.name, var)?;
+    let mut outs = outs;
+    if !op.writes.is_empty() {
+        let writes = op.written(call.inputs.len());
+        let shown = outs.len() - writes.len().min(outs.len());
+        for (var, i) in outs.drain(shown..).zip(writes) {
+            if let Some(Some(handle)) = call.handles.get(i) {
+                handle.assign(op.name, var)?;
+            }
         }
     }
     if let Some(out) = call.out {
-        return assign_out(op, outs, out);
+        return assign_out(op, outs.into_vec(), out);
     }
     if let [_] = outs.as_slice()
         && let Some(var) = outs.pop()

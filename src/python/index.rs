@@ -2,9 +2,10 @@
 
 use crate::autograd::NDArray;
 use crate::base::error::catch;
+use crate::base::layout::copied;
 use crate::base::{DType, Error, Layout, Result, Shape};
-use crate::graph::Var;
 use crate::graph::params::Ints;
+use crate::graph::{Var, mode};
 use crate::ops::getitem::{PickParams, index_var, picked};
 use crate::python::convert;
 use crate::python::error::guard;
@@ -12,7 +13,7 @@ use crate::python::ndarray::{PyNDArray, number};
 use crate::tensor::{Scalar, Tensor};
 use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyEllipsis, PyFloat, PyList, PyRange, PySlice, PyString, PyTuple};
+use pyo3::types::{PyBool, PyEllipsis, PyFloat, PyInt, PyList, PyRange, PySlice, PyString, PyTuple};
 use smallvec::{SmallVec, smallvec};
 
 /// One entry of a key after `...` has been spread.
@@ -351,12 +352,37 @@ impl Rows {
     }
 }
 
+/// Row `i` as its number and its shape, `(1,)` for a single element; `None` for another key.
+#[inline]
+fn row(shape: &[usize], key: &Bound<'_, PyAny>) -> PyResult<Option<(usize, Shape)>> {
+    let [rows, rest @ ..] = shape else { return Ok(None) };
+    let Ok(i) = key.cast_exact::<PyInt>() else { return Ok(None) };
+    let (i, rows) = (i.extract::<i64>().unwrap_or(i64::MAX), *rows as i64);
+    if i < -rows || i >= rows {
+        let message = format!("index {i} is out of bounds for axis 0 with size {rows}");
+        return Err(PyIndexError::new_err(message));
+    }
+    let shape = if rest.is_empty() { copied(&[1]) } else { copied(rest) };
+    Ok(Some((if i < 0 { i + rows } else { i } as usize, shape)))
+}
+
 pub fn get<'py>(py: Python<'py>, array: &NDArray, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyNDArray>> {
     guard(|| picked_by(py, array, key))
 }
 
 fn picked_by<'py>(py: Python<'py>, array: &NDArray, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyNDArray>> {
     let var = array.var()?;
+    // One row that need not be recorded: a run of memory, without a key to resolve or an op to apply.
+    if !(mode::is_recording() && var.edge.is_some())
+        && let Some((i, shape)) = row(var.shape(), key)?
+    {
+        let storage = var.tensor.storage()?;
+        let strides = if var.ndim() == 1 { &storage.strides } else { &storage.strides[1..] };
+        let at = storage.offset as isize + i as isize * storage.strides[0];
+        let layout = Layout { shape: copied(&shape), strides: copied(strides), offset: at as usize };
+        let first = i * shape.iter().product::<usize>();
+        return PyNDArray::handle(py, array.view(first, shape, Var::new(var.tensor.with_layout(layout)?)));
+    }
     let key = resolve(var.shape(), key)?;
     if !key.advanced {
         let p = pick(var.shape(), &key.items);
@@ -433,8 +459,18 @@ pub fn set(array: &NDArray, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) ->
 fn write_by(array: &NDArray, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
     let shape = array.shape();
     let dtype = array.dtype();
-    let resolved = resolve(&shape, key)?;
     let value = value_var(value, dtype)?;
+    if let Tensor::Scalar(number) = value.tensor
+        && let Some((i, row)) = row(&shape, key)?
+    {
+        array.check_part("setitem", &value)?;
+        let n: usize = row.iter().product();
+        return Ok(array.modify(|buffer, offset| {
+            crate::with_dtype!(dtype, T => buffer.slice_mut::<T>(offset + i * n, n).fill(number.to::<T>()));
+            Ok(())
+        })?);
+    }
+    let resolved = resolve(&shape, key)?;
     if !resolved.advanced {
         let p = pick(&shape, &resolved.items);
         let target: Shape = p.shape.iter().map(|&d| d as usize).collect();

@@ -3,6 +3,7 @@
 use crate::autograd::{GradReq, NDArray};
 use crate::base::error::{Kind, catch};
 use crate::base::{Error, Shape};
+use crate::graph::params::Ints;
 use crate::graph::{Args, Op, Var, apply1};
 use crate::ops::binary as b;
 use crate::python::args::{dtype as parse_dtype, int};
@@ -478,12 +479,13 @@ impl PyNDArray {
             }
         }
         let target = target.ok_or_else(|| Error::new(Kind::Assert, "reshape: shape must be given"))?;
-        let codes: Vec<i64> = match int(&target) {
-            Some(one) => vec![one],
-            None => target
-                .try_iter()?
-                .map(|i| int(&i?).ok_or_else(|| PyTypeError::new_err("reshape: shape must be ints")))
-                .collect::<PyResult<_>>()?,
+        let code = |i: &Bound<'_, PyAny>| int(i).ok_or_else(|| PyTypeError::new_err("reshape: shape must be ints"));
+        let codes: Ints = match target.cast::<PyTuple>() {
+            Ok(tuple) => tuple.iter_borrowed().map(|i| code(&i)).collect::<PyResult<_>>()?,
+            Err(_) => match int(&target) {
+                Some(one) => Ints::from_slice(&[one]),
+                None => target.try_iter()?.map(|i| code(&i?)).collect::<PyResult<_>>()?,
+            },
         };
         let var = self.inner.var()?;
         let fit = crate::ops::shape::resolve_reshape("reshape", var.shape(), &codes, reverse);
@@ -491,7 +493,7 @@ impl PyNDArray {
             Ok(dims) if !(codes.is_empty() && var.ndim() != 0) => dims,
             // The method answers ValueError where the function has MXNetError.
             _ => {
-                let tuple = PyTuple::new(py, &codes)?.repr()?.to_string();
+                let tuple = PyTuple::new(py, codes.iter())?.repr()?.to_string();
                 return Err(PyValueError::new_err(format!(
                     "Cannot reshape array of size {} into shape {tuple}",
                     var.numel()

@@ -37,7 +37,7 @@ impl Output {
         let bytes = crate::base::layout::bytes(shape, dtype)?;
         let len = bytes / dtype.size();
         crate::cpu::pool::count_bytes(bytes);
-        Ok(Output { buffer: Buffer::new(bytes)?, len, shape: shape.into(), dtype, device })
+        Ok(Output { buffer: Buffer::new(bytes)?, len, shape: crate::base::layout::copied(shape), dtype, device })
     }
     pub fn slice<T: Element>(&mut self) -> &mut [T] {
         self.buffer.slice_mut::<T>(0, self.len)

@@ -10,18 +10,24 @@ pub mod params_file;
 pub mod region;
 mod small;
 
-use crate::base::layout::{bytes, c_strides, is_contiguous};
+use crate::base::layout::{bytes, c_strides, copied, is_contiguous};
 use crate::base::{Buffer, DType, Device, Element, Layout, Result, Shape, Strides};
 pub use crate::ir::program::Scalar;
 use expr::Expr;
 use std::sync::{Arc, Mutex, OnceLock};
 
 /// Data in memory: a strided view of a buffer.
-#[derive(Clone)]
 pub struct Storage {
     pub buffer: Arc<Buffer>,
     pub strides: Strides,
     pub offset: usize,
+}
+
+impl Clone for Storage {
+    #[inline]
+    fn clone(&self) -> Storage {
+        Storage { buffer: self.buffer.clone(), strides: copied(&self.strides), offset: self.offset }
+    }
 }
 
 /// A value: an array, or a number that takes the dtype of the arrays it meets.
@@ -107,18 +113,15 @@ impl Tensor {
         crate::ensure!(bytes == std::mem::size_of_val(data), "array: {} elements for another shape", data.len());
         let mut buffer = Buffer::new(bytes)?;
         buffer.slice_mut::<T>(0, data.len()).copy_from_slice(data);
-        Ok(Tensor::from_buffer(shape.into(), T::DTYPE, Device::CPU, buffer))
+        Ok(Tensor::from_buffer(copied(shape), T::DTYPE, Device::CPU, buffer))
     }
     /// One value repeated over a shape, without memory for each element.
     pub fn full(shape: &[usize], dtype: DType, device: Device, value: Scalar) -> Result<Tensor> {
         bytes(shape, dtype)?;
         let mut buffer = Buffer::new(8)?;
-        crate::with_dtype!(dtype, T => buffer.slice_mut::<T>(0, 1)[0] = match value {
-            Scalar::Float(v) => T::from_f64(v),
-            Scalar::Int(v) => T::from_i64(v),
-        });
+        crate::with_dtype!(dtype, T => buffer.slice_mut::<T>(0, 1)[0] = value.to::<T>());
         let strides = shape.iter().map(|_| 0).collect();
-        Ok(Tensor::ready(shape.into(), dtype, device, Storage { buffer: Arc::new(buffer), strides, offset: 0 }))
+        Ok(Tensor::ready(copied(shape), dtype, device, Storage { buffer: Arc::new(buffer), strides, offset: 0 }))
     }
     pub fn scalar(value: f64) -> Tensor {
         Tensor::Scalar(Scalar::Float(value))
@@ -162,12 +165,12 @@ impl Tensor {
         if self.device() == device {
             return Ok(self.clone());
         }
-        Ok(Tensor::ready(self.shape().into(), self.dtype(), device, self.storage()?.clone()))
+        Ok(Tensor::ready(copied(self.shape()), self.dtype(), device, self.storage()?.clone()))
     }
     /// The layout of the data; forces it.
     pub fn layout(&self) -> Result<Layout> {
         let storage = self.storage()?;
-        Ok(Layout { shape: self.shape().into(), strides: storage.strides.clone(), offset: storage.offset })
+        Ok(Layout { shape: copied(self.shape()), strides: copied(&storage.strides), offset: storage.offset })
     }
     /// A view of the same buffer under another layout, in elements.
     pub fn with_layout(&self, layout: Layout) -> Result<Tensor> {
