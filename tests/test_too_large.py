@@ -88,3 +88,20 @@ def test_what_fits_is_made():
     assert nd.random.uniform(shape=(2**40, 0)).asnumpy().shape == (2**40, 0)
     assert (nd.zeros((2**20, 1, 0)) + nd.zeros((1, 2**20, 0))).shape == (2**20, 2**20, 0)
     assert np.asarray(nd.zeros((0, 3)).asnumpy()).dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: nd.linalg.makediag(nd.ones(3), offset=2**31),
+        lambda: nd.linalg.maketrian(nd.ones(3), offset=-(2**31)),
+        lambda: nd.contrib.BilinearResize2D(nd.ones((1, 1, 2, 2)), height=2**29, width=2**29),
+        lambda: nd.UpSampling(nd.ones((1, 1, 2**10, 2**10)), scale=2**19, sample_type="nearest"),
+        lambda: nd.GridGenerator(nd.ones((1, 6)), transform_type="affine", target_shape=(2**20, 2**20)),
+        lambda: nd.unravel_index(nd.zeros((2**40,)), shape=(3, 4)),
+        lambda: nd.contrib.index_array(nd.zeros((2**40,))),
+    ],
+)
+def test_other_operators(make):
+    with pytest.raises((MemoryError, MXNetError)):
+        make().asnumpy()

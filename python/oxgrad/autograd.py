@@ -190,7 +190,7 @@ class Function:
         if not previous:
             return outputs
         single = isinstance(outputs, NDArray)
-        many = [outputs] if single else list(outputs) if isinstance(outputs, Iterable) else [outputs]
+        many: list[Any] = list(outputs) if not single and isinstance(outputs, Iterable) else [outputs]
         _arrays(f"{name}.forward", many)
         recorded = _core.attach_function(self, list(inputs), many)
         if single:

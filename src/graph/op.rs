@@ -43,6 +43,7 @@ impl Op {
     /// Which of `n` inputs get a new value.
     pub fn written(&self, n: usize) -> SmallVec<[usize; 4]> {
         match self.group() {
+            _ if self.writes.is_empty() => SmallVec::new(),
             0 => self.writes.into(),
             group => (0..n / group).flat_map(|i| self.writes.iter().map(move |w| i * group + w)).collect(),
         }

@@ -69,8 +69,8 @@ fn ctc(v: &[Var], p: CtcParams) -> Result<Var> {
     // Each label between blanks; behind its end only blanks, which no path reaches the end from.
     let places = 2 * width + 1;
     let (mut class, mut jump) = (Vec::new(), Vec::new());
-    for n in 0..count {
-        let at = |s: usize| if s % 2 == 1 && s / 2 < label_lengths[n] { row(n)[s / 2] } else { blank };
+    for (n, &len) in label_lengths.iter().enumerate() {
+        let at = |s: usize| if s % 2 == 1 && s / 2 < len { row(n)[s / 2] } else { blank };
         for s in 0..places {
             let k = at(s);
             ensure!(k >= 0 && k < classes as i64, "CTCLoss: label, got {k}, expected 0 to {}", classes - 1);

@@ -36,6 +36,12 @@ fn matrix(like: &Var, rows: usize, columns: usize, at: impl Fn(usize, usize) -> 
     Ok(Var::new(Tensor::from_slice(&[rows, columns], &all)?).cast(like.dtype()))
 }
 
+/// Whether there is memory for planes of another size: asked before anything is made for them.
+fn room(x: &Var, [height, width]: [usize; 2]) -> Result<()> {
+    let shape = [x.shape()[0], x.shape()[1], height, width];
+    crate::base::buffer::probe(crate::base::layout::bytes(&shape, x.dtype())?)
+}
+
 /// Rows and columns of each plane mixed by two matrices.
 fn mixed(x: &Var, rows: &Var, columns: &Var) -> Var {
     let s = x.shape();
@@ -216,6 +222,7 @@ fn resized(v: &[Var], p: ResizeParams) -> Result<Var> {
         _ => return Err(Error::op(format_args!("{name}: a second array goes with mode 'like'"))),
     };
     let out = [side(h, p.scale_height, p.height, like[2])?, side(w, p.scale_width, p.width, like[3])?];
+    room(&v[0], out)?;
     let blend = |n: usize, m: usize| {
         matrix(&v[0], m, n, |i, j| {
             let at = match p.align_corners {
@@ -263,6 +270,7 @@ fn adaptive(x: &Var, size: &[i64]) -> Result<Var> {
         _ => return Err(Error::op(format_args!("{name}: output_size, got {size:?}, expected one or two numbers"))),
     };
     ensure!(rows > 0 && columns > 0, "{name}: output_size, got {size:?}, expected positive numbers");
+    room(x, [rows as usize, columns as usize])?;
     let share = |n: usize, m: usize| {
         matrix(x, m, n, |i, j| {
             let (start, end) = (i * n / m, ((i + 1) * n).div_ceil(m));

@@ -226,13 +226,11 @@ fn run<'py>(
         apply(op, &call.inputs, &call.args)?
     };
     let mut outs = outs;
-    if !op.writes.is_empty() {
-        let writes = op.written(call.inputs.len());
-        let shown = outs.len() - writes.len().min(outs.len());
-        for (var, i) in outs.drain(shown..).zip(writes) {
-            if let Some(Some(handle)) = call.handles.get(i) {
-                handle.assign(op.name, var)?;
-            }
+    let writes = op.written(call.inputs.len());
+    let shown = outs.len().saturating_sub(writes.len());
+    for (var, i) in outs.drain(shown..).zip(writes) {
+        if let Some(Some(handle)) = call.handles.get(i) {
+            handle.assign(op.name, var)?;
         }
     }
     if let Some(out) = call.out {

@@ -135,7 +135,8 @@ def while_loop(
         raise ValueError("max_iterations should be specified")
     if not _many(loop_vars, "while_loop: loop_vars"):
         raise ValueError("while_loop: loop_vars, got none, expected at least one")
-    single, steps = isinstance(loop_vars, NDArray), []
+    single = isinstance(loop_vars, NDArray)
+    steps: list[Any] = []
     variables = _many(loop_vars, "while_loop: loop_vars")
     while len(steps) < max_iterations and _truth(cond(*variables), "while_loop: cond"):
         out, new = func(*variables)
