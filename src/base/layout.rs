@@ -86,6 +86,21 @@ pub fn broadcast(a: &[usize], b: &[usize]) -> Option<Shape> {
     Some(out)
 }
 
+/// Strides that repeat an array over a larger shape: zero along the axes that it lacks or has once.
+pub fn broadcast_strides(from: &[usize], strides: &[isize], to: &[usize]) -> Strides {
+    if from == to {
+        return copied(strides);
+    }
+    let lead = to.len() - from.len();
+    let mut out: Strides = smallvec![0; to.len()];
+    for i in 0..from.len() {
+        if from[i] == to[lead + i] {
+            out[lead + i] = strides[i];
+        }
+    }
+    out
+}
+
 impl Clone for Layout {
     #[inline]
     fn clone(&self) -> Layout {
@@ -115,10 +130,7 @@ impl Layout {
     }
     /// The view repeated to a larger shape with zero strides. The shapes must be broadcastable.
     pub fn broadcast_to(&self, shape: &[usize]) -> Layout {
-        let lead = shape.len() - self.shape.len();
-        let strides = (0..shape.len())
-            .map(|i| if i < lead || self.shape[i - lead] != shape[i] { 0 } else { self.strides[i - lead] })
-            .collect();
+        let strides = broadcast_strides(&self.shape, &self.strides, shape);
         Layout { shape: copied(shape), strides, offset: self.offset }
     }
     /// The same elements in C order under another shape, where no copy is needed.

@@ -4,7 +4,7 @@ use crate::base::{Buffer, Error, Result, Strides};
 use crate::cpu::fold::run_fold;
 use crate::cpu::map::{LeafSpec, Operand, Target, run_map};
 use crate::tensor::expr::Expr;
-use crate::tensor::region::{LeafRef, Region, fold_order};
+use crate::tensor::region::{LeafRef, Region, Root, fold_order};
 use crate::tensor::{Storage, Tensor, Value};
 use std::sync::Arc;
 
@@ -50,7 +50,7 @@ impl Value {
                 }
             }
             _ => {
-                let region = match Region::gather(Some(self), &expr, &self.shape, false) {
+                let region = match Region::gather(Root::Map(self, &expr), &self.shape) {
                     Ok(region) => region,
                     Err(error) => {
                         *slot = Some(expr);
@@ -69,8 +69,7 @@ impl Value {
     fn compute_fold(&self, f: &'static crate::ir::ReduceFn, input: &Tensor, axes: &[bool]) -> Result<Storage> {
         let mut buffer = Buffer::new(self.shape.iter().product::<usize>() * self.dtype.size())?;
         let shape = input.shape();
-        let expr = Expr::Reduce { f, input: input.clone(), axes: axes.into() };
-        let region = Region::gather(None, &expr, shape, true)?;
+        let region = Region::gather(Root::Fold(input), shape)?;
         let order = fold_order(shape, axes);
         let permuted: Vec<usize> = order.axes.iter().map(|&a| shape[a]).collect();
         let strides: Vec<Strides> =

@@ -1,7 +1,9 @@
 //! What kernels need: contiguous data as slices, and results made of new buffers.
 
+use crate::base::layout::{c_strides, copied};
 use crate::base::{Buffer, DType, Device, Element, Result, Shape};
 use crate::tensor::{Storage, Tensor};
+use std::sync::Arc;
 
 /// A contiguous array ready to read.
 pub struct Dense {
@@ -25,7 +27,7 @@ impl Dense {
 
 /// A result under construction.
 pub struct Output {
-    buffer: Buffer,
+    buffer: Arc<Buffer>,
     len: usize,
     shape: Shape,
     dtype: DType,
@@ -37,13 +39,17 @@ impl Output {
         let bytes = crate::base::layout::bytes(shape, dtype)?;
         let len = bytes / dtype.size();
         crate::cpu::pool::count_bytes(bytes);
-        Ok(Output { buffer: Buffer::new(bytes)?, len, shape: crate::base::layout::copied(shape), dtype, device })
+        Ok(Output { buffer: Buffer::build(bytes, |_| ())?, len, shape: copied(shape), dtype, device })
     }
     pub fn slice<T: Element>(&mut self) -> &mut [T] {
-        self.buffer.slice_mut::<T>(0, self.len)
+        match Arc::get_mut(&mut self.buffer) {
+            Some(buffer) => buffer.slice_mut::<T>(0, self.len),
+            None => unreachable!("a result under construction has one owner"),
+        }
     }
     pub fn done(self) -> Tensor {
-        Tensor::from_buffer(self.shape, self.dtype, self.device, self.buffer)
+        let strides = c_strides(&self.shape);
+        Tensor::ready(self.shape, self.dtype, self.device, Storage { buffer: self.buffer, strides, offset: 0 })
     }
 }
 

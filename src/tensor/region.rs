@@ -1,25 +1,52 @@
 //! Gathers the deferred work behind a value into one program: which nodes join it, which are leaves, which are written.
 
-use crate::base::layout::Layout;
+use crate::base::layout::broadcast_strides;
 use crate::base::{DType, Result, Strides};
-use crate::ir::program::{Program, Reg, Source};
+use crate::ir::MapFn;
+use crate::ir::program::{Program, Reg, Scalar, Source};
 use crate::ir::tile::Compute;
-use crate::ir::{MapFn, ReduceFn};
 use crate::tensor::expr::Expr;
 use crate::tensor::{Storage, Tensor, Value};
 use smallvec::SmallVec;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Redoing less than this in a later region is cheaper than writing the value to memory and reading it back.
 const REDO: u32 = 4;
 
-/// One deferred node of a region, with its own references to its inputs.
+/// One deferred node of a region.
 struct Node {
     value: Arc<Value>,
     f: Option<&'static MapFn>,
-    ins: SmallVec<[Tensor; 3]>,
+    ins: SmallVec<[Input; 3]>,
     imm: SmallVec<[f64; 2]>,
+    /// What computing it takes, with what it needs that is not written.
+    spent: u32,
+    written: bool,
+    /// Whether somebody outside the region holds it.
+    shared: bool,
+    reg: Reg,
+}
+
+#[derive(Clone, Copy)]
+enum Input {
+    Number(Scalar),
+    /// Index among the values found.
+    Value(usize),
+}
+
+/// A value met on the way, and how often the region's expressions hold it.
+struct Found {
+    key: *const Value,
+    edges: usize,
+    place: Place,
+}
+
+#[derive(Clone, Copy)]
+enum Place {
+    /// Deferred, not looked into yet.
+    Open,
+    Node(usize),
+    Leaf(usize),
 }
 
 pub struct LeafRef {
@@ -46,151 +73,212 @@ fn cost(f: Option<&'static MapFn>) -> u32 {
     }
 }
 
-/// The parts of an expression that join a region, or `None` where it is a reduction: that is its own loop.
-fn parts(expr: &Expr) -> Option<(Option<&'static MapFn>, SmallVec<[Tensor; 3]>, SmallVec<[f64; 2]>)> {
-    match expr {
-        Expr::Map { f, ins, imm } => Some((Some(f), ins.clone(), imm.clone())),
-        Expr::Cast { input } => Some((None, [input.clone()].into_iter().collect(), SmallVec::new())),
-        Expr::Reduce { .. } => None,
-    }
+/// What a region is gathered for.
+#[derive(Clone, Copy)]
+pub enum Root<'a> {
+    /// A value, with the expression taken out of it.
+    Map(&'a Arc<Value>, &'a Expr),
+    /// The input of a reduction, which folds it and does not write it.
+    Fold(&'a Tensor),
 }
 
-/// A pending visit: a value to look at, or one whose inputs are done.
+/// A pending visit: a value to look into, or a node whose inputs are done.
 enum Visit {
-    Enter(Tensor),
+    Enter(usize),
     Leave(usize),
 }
 
-impl Region {
-    /// The region whose last value is computed by `expr` over `shape`. `strict` forces interior values that others
-    /// hold (a fold cannot write them on its way) instead of making them outputs.
-    pub fn gather(root: Option<&Arc<Value>>, expr: &Expr, shape: &[usize], strict: bool) -> Result<Region> {
-        let mut nodes: Vec<Node> = Vec::new();
-        let mut order: Vec<usize> = Vec::new();
-        let mut node_of: HashMap<*const Value, usize> = HashMap::new();
-        let mut leaf_of: HashMap<*const Value, usize> = HashMap::new();
-        let mut leaves: Vec<LeafRef> = Vec::new();
-        let mut edges: HashMap<*const Value, usize> = HashMap::new();
+/// The values of a region while it is gathered. They are few: the cap bounds them, so that a list is searched faster
+/// than a map.
+#[derive(Default)]
+struct Gather {
+    found: SmallVec<[Found; 16]>,
+    nodes: SmallVec<[Node; 8]>,
+    leaves: Vec<LeafRef>,
+    /// Nodes, inputs before their users.
+    order: SmallVec<[usize; 16]>,
+    stack: SmallVec<[Visit; 16]>,
+    /// Handles of the values that are open.
+    open: SmallVec<[(usize, Arc<Value>); 8]>,
+}
 
-        let mut stack = Vec::new();
-        match (root, parts(expr)) {
-            (Some(root), Some((f, ins, imm))) => {
-                node_of.insert(Arc::as_ptr(root), 0);
-                stack.push(Visit::Leave(0));
-                stack.extend(ins.iter().rev().map(|t| Visit::Enter(t.clone())));
-                nodes.push(Node { value: root.clone(), f, ins, imm });
-            }
-            _ => stack.extend(expr.inputs().iter().map(|t| Visit::Enter(t.clone()))),
+impl Gather {
+    /// Counts one more edge to a value, found on the first.
+    fn meet(&mut self, value: &Arc<Value>, shape: &[usize]) -> Result<usize> {
+        let key = Arc::as_ptr(value);
+        if let Some(i) = self.found.iter().position(|f| f.key == key) {
+            self.found[i].edges += 1;
+            return Ok(i);
         }
-        while let Some(visit) = stack.pop() {
-            let value = match visit {
+        let i = self.found.len();
+        let place = if value.ready.get().is_none() && value.shape.as_slice() == shape {
+            self.open.push((i, value.clone()));
+            Place::Open
+        } else {
+            self.leaf(value.clone(), shape)?
+        };
+        self.found.push(Found { key, edges: 1, place });
+        Ok(i)
+    }
+
+    fn leaf(&mut self, value: Arc<Value>, shape: &[usize]) -> Result<Place> {
+        let storage = Tensor::Array(value.clone()).storage()?.clone();
+        let strides = broadcast_strides(&value.shape, &storage.strides, shape);
+        self.leaves.push(LeafRef { value, storage, strides, last_use: 0, exclusive: true });
+        Ok(Place::Leaf(self.leaves.len() - 1))
+    }
+
+    /// Makes a node of an expression, unless it is a reduction: that is its own loop.
+    fn node(&mut self, value: &Arc<Value>, expr: &Expr, shape: &[usize]) -> Result<Option<usize>> {
+        let (f, imm) = match expr {
+            Expr::Map { f, imm, .. } => (Some(*f), imm.clone()),
+            Expr::Cast { .. } => (None, SmallVec::new()),
+            Expr::Reduce { .. } => return Ok(None),
+        };
+        let mut ins: SmallVec<[Input; 3]> = SmallVec::new();
+        for input in expr.inputs() {
+            ins.push(match input {
+                Tensor::Scalar(number) => Input::Number(*number),
+                Tensor::Array(value) => Input::Value(self.meet(value, shape)?),
+            });
+        }
+        let node = self.nodes.len();
+        self.stack.push(Visit::Leave(node));
+        for input in ins.iter().rev() {
+            if let Input::Value(i) = *input
+                && matches!(self.found[i].place, Place::Open)
+            {
+                self.stack.push(Visit::Enter(i));
+            }
+        }
+        let value = value.clone();
+        self.nodes.push(Node { value, f, ins, imm, spent: 0, written: false, shared: false, reg: 0 });
+        Ok(Some(node))
+    }
+
+    fn walk(&mut self, shape: &[usize]) -> Result<()> {
+        while let Some(visit) = self.stack.pop() {
+            let i = match visit {
                 Visit::Leave(node) => {
-                    order.push(node);
+                    self.order.push(node);
                     continue;
                 }
-                Visit::Enter(Tensor::Scalar(_)) => continue,
-                Visit::Enter(Tensor::Array(value)) => value,
+                Visit::Enter(i) => i,
             };
-            let key = Arc::as_ptr(&value);
-            *edges.entry(key).or_default() += 1;
-            if node_of.contains_key(&key) || leaf_of.contains_key(&key) {
-                continue;
-            }
-            if value.ready.get().is_none() && value.shape.as_slice() == shape {
-                let expr = value.expr.lock().unwrap_or_else(|e| e.into_inner());
-                if let Some((f, ins, imm)) = expr.as_deref().and_then(parts) {
-                    drop(expr);
-                    let node = nodes.len();
-                    node_of.insert(key, node);
-                    stack.push(Visit::Leave(node));
-                    stack.extend(ins.iter().rev().map(|t| Visit::Enter(t.clone())));
-                    nodes.push(Node { value, f, ins, imm });
-                    continue;
-                }
-            }
-            let tensor = Tensor::Array(value);
-            let storage = tensor.storage()?.clone();
-            let layout =
-                Layout { shape: tensor.shape().into(), strides: storage.strides.clone(), offset: storage.offset };
-            let strides = layout.broadcast_to(shape).strides;
-            let Tensor::Array(value) = tensor else { continue };
-            leaf_of.insert(key, leaves.len());
-            leaves.push(LeafRef { value, storage, strides, last_use: 0, exclusive: true });
+            let Some(at) = self.open.iter().position(|(open, _)| *open == i) else { continue };
+            let (_, value) = self.open.swap_remove(at);
+            let expr = value.expr.lock().unwrap_or_else(|e| e.into_inner());
+            let node = match expr.as_deref() {
+                Some(expr) => self.node(&value, expr, shape)?,
+                None => None,
+            };
+            drop(expr);
+            self.found[i].place = match node {
+                Some(node) => Place::Node(node),
+                None => self.leaf(value, shape)?,
+            };
         }
+        Ok(())
+    }
 
-        // A node that others hold is written on the way where redoing it later would cost more.
-        let mut spent = vec![0u32; nodes.len()];
-        let mut written = vec![false; nodes.len()];
-        let mut shared = vec![false; nodes.len()];
-        for &n in &order {
-            let node = &nodes[n];
-            let mut total = cost(node.f);
+    /// A node that others hold is written on the way where redoing it later would cost more.
+    fn decide(&mut self, root: Option<*const Value>) {
+        for k in 0..self.order.len() {
+            let n = self.order[k];
+            let node = &self.nodes[n];
+            let mut spent = cost(node.f);
             for input in &node.ins {
-                if let Tensor::Array(v) = input
-                    && let Some(&m) = node_of.get(&Arc::as_ptr(v))
-                    && !written[m]
+                if let Input::Value(i) = *input
+                    && let Place::Node(m) = self.found[i].place
+                    && !self.nodes[m].written
                 {
-                    total = total.saturating_add(spent[m]);
+                    spent = spent.saturating_add(self.nodes[m].spent);
                 }
             }
-            spent[n] = total;
-            let is_root = root.is_some_and(|r| Arc::ptr_eq(r, &node.value));
-            // Held by: this list, its real parents and our copies of their inputs. More means somebody else.
-            let inside = 1 + 2 * edges.get(&Arc::as_ptr(&node.value)).copied().unwrap_or(0);
-            // The expression being folded holds its input once, and was not copied.
-            shared[n] = !is_root && Arc::strong_count(&node.value) > inside;
-            written[n] = is_root || (shared[n] && total > REDO);
+            let is_root = root == Some(Arc::as_ptr(&node.value));
+            // Held by this list and by the expressions that were looked into. More means somebody else.
+            let shared = !is_root && Arc::strong_count(&node.value) > 1 + self.edges(Arc::as_ptr(&node.value));
+            let node = &mut self.nodes[n];
+            (node.spent, node.shared, node.written) = (spent, shared, is_root || (shared && spent > REDO));
         }
-        if strict && let Some(n) = order.iter().copied().find(|&n| written[n]) {
-            let held = Tensor::Array(nodes[n].value.clone());
-            drop(nodes);
-            held.force()?;
-            return Region::gather(root, expr, shape, strict);
-        }
+    }
 
-        let mut region = Region { program: Program::default(), leaves, outputs: Vec::new() };
-        region.program.leaves = region.leaves.iter().map(|l| l.value.dtype).collect();
-        let mut reg_of: Vec<Reg> = vec![0; nodes.len()];
-        for &n in &order {
-            let node = &nodes[n];
-            let mut ins: SmallVec<[Source; 3]> = SmallVec::new();
-            for input in &node.ins {
-                ins.push(match input {
-                    Tensor::Scalar(s) => Source::Scalar(*s),
-                    Tensor::Array(v) => match node_of.get(&Arc::as_ptr(v)) {
-                        Some(&m) => Source::Reg(reg_of[m]),
-                        None => Source::Reg(leaf_of[&Arc::as_ptr(v)] as Reg),
-                    },
-                });
+    fn edges(&self, key: *const Value) -> usize {
+        self.found.iter().find(|f| f.key == key).map_or(0, |f| f.edges)
+    }
+
+    fn reg(&self, i: usize) -> Reg {
+        match self.found[i].place {
+            Place::Node(n) => self.nodes[n].reg,
+            Place::Leaf(l) => l as Reg,
+            Place::Open => unreachable!("every value found is a node or a leaf by now"),
+        }
+    }
+}
+
+impl Region {
+    /// The region of `root` over `shape`. A fold cannot write interior values that others hold on its way: they are
+    /// computed first, where a map makes them outputs.
+    pub fn gather(root: Root, shape: &[usize]) -> Result<Region> {
+        let mut g = Gather::default();
+        match root {
+            Root::Map(value, expr) => drop(g.node(value, expr, shape)?),
+            Root::Fold(Tensor::Array(value)) => {
+                let first = g.meet(value, shape)?;
+                g.stack.push(Visit::Enter(first));
             }
-            reg_of[n] = region.emit(node, &ins, written[n]);
+            Root::Fold(Tensor::Scalar(_)) => {}
+        }
+        g.walk(shape)?;
+        let top = match root {
+            Root::Map(value, _) => Some(Arc::as_ptr(value)),
+            Root::Fold(_) => None,
+        };
+        g.decide(top);
+        if top.is_none()
+            && let Some(&n) = g.order.iter().find(|&&n| g.nodes[n].written)
+        {
+            let held = Tensor::Array(g.nodes[n].value.clone());
+            drop(g);
+            held.force()?;
+            return Region::gather(root, shape);
+        }
+        let mut region =
+            Region { program: Program::default(), leaves: std::mem::take(&mut g.leaves), outputs: Vec::new() };
+        region.program.leaves = region.leaves.iter().map(|l| l.value.dtype).collect();
+        for k in 0..g.order.len() {
+            let n = g.order[k];
+            let node = &g.nodes[n];
+            let ins: SmallVec<[Source; 3]> = node
+                .ins
+                .iter()
+                .map(|input| match *input {
+                    Input::Number(number) => Source::Scalar(number),
+                    Input::Value(i) => Source::Reg(g.reg(i)),
+                })
+                .collect();
+            let reg = region.emit(node, &ins, node.written);
             let now = region.program.instrs.len();
-            for (source, input) in ins.iter().zip(&node.ins) {
-                if let (Source::Reg(reg), Tensor::Array(_)) = (source, input)
+            for source in &ins {
+                if let Source::Reg(reg) = source
                     && let Some(leaf) = region.leaves.get_mut(*reg as usize)
                 {
                     leaf.last_use = now;
-                    leaf.exclusive &= !shared[n];
+                    leaf.exclusive &= !node.shared;
                 }
             }
-            if written[n] {
-                region.program.outputs.push(reg_of[n]);
+            if node.written {
+                region.program.outputs.push(reg);
                 region.outputs.push(node.value.clone());
             }
+            g.nodes[n].reg = reg;
         }
-        if root.is_none() {
-            let last = match &expr.inputs()[0] {
-                Tensor::Array(v) => match node_of.get(&Arc::as_ptr(v)) {
-                    Some(&m) => reg_of[m],
-                    None => leaf_of[&Arc::as_ptr(v)] as Reg,
-                },
-                Tensor::Scalar(_) => 0,
-            };
-            region.program.outputs.push(last);
+        if top.is_none() && !g.found.is_empty() {
+            region.program.outputs.push(g.reg(0));
         }
         for leaf in &mut region.leaves {
-            // Held by: the list, its real parents and our copies of their inputs.
-            let inside = 1 + 2 * edges[&Arc::as_ptr(&leaf.value)];
+            // Held by the list and by the expressions that were looked into.
+            let inside = 1 + g.edges(Arc::as_ptr(&leaf.value));
             leaf.exclusive &= Arc::strong_count(&leaf.value) <= inside && Arc::strong_count(&leaf.storage.buffer) <= 2;
         }
         Ok(region)
@@ -234,10 +322,4 @@ pub fn fold_order(shape: &[usize], folded: &[bool]) -> FoldOrder {
     let size = |axes: &[usize]| axes.iter().map(|&a| shape[a]).product::<usize>();
     let extent = crate::cpu::fold::Extent { outer: size(&outer), reduce: size(&reduce), inner: size(&inner) };
     FoldOrder { axes: outer.into_iter().chain(reduce).chain(inner).collect(), extent }
-}
-
-/// What a reduction needs to run.
-pub struct Fold<'a> {
-    pub f: &'static ReduceFn,
-    pub axes: &'a [bool],
 }
