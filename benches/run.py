@@ -50,7 +50,14 @@ THREAD_VARIABLES = ["OXGRAD_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREA
 # --- one library's process: a line with a workload's index in, a line with its time and a checksum out
 
 
-def worker(name: str, quick: bool) -> None:
+def checksum(result, meaningful: bool) -> list:
+    """The number of elements and, unless the result is random, their sum."""
+    parts = result if isinstance(result, (list, tuple)) else [result]
+    arrays = [np.asarray(p.asnumpy() if hasattr(p, "asnumpy") else p, dtype=np.float64) for p in parts]
+    return [sum(a.size for a in arrays), sum(float(a.sum()) for a in arrays) if meaningful else 0.0]
+
+
+def worker(name: str, target: float) -> None:
     out, sys.stdout = sys.stdout, sys.stderr
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # ends with its parent, even while it is stopped
@@ -58,7 +65,7 @@ def worker(name: str, quick: bool) -> None:
     print(json.dumps(importlib.metadata.version(name)), file=out, flush=True)
     gc.disable()
     current, call, number, unit = None, None, 1, 1
-    clock, target = time.perf_counter, 0.002 if quick else 0.02
+    clock = time.perf_counter
     for line in sys.stdin:
         index, check = int(line), None
         _, method, argument, _ = WORKLOADS[index]
@@ -66,14 +73,12 @@ def worker(name: str, quick: bool) -> None:
             current, call = index, None
             gc.collect()
             make = getattr(library, method, None)
-            if make is None:
+            call = make(argument) if make else None
+            if call is None:
                 print("null", file=out, flush=True)
                 continue
-            call, number, unit = make(argument), 1, UNITS.get(method, lambda _: 1)(argument)
-            result = call()
-            array = np.asarray(result.asnumpy() if hasattr(result, "asnumpy") else result, dtype=np.float64)
-            check = [array.size, float(array.sum())]
-            del result, array
+            number, unit = 1, UNITS.get(method, lambda _: 1)(argument)
+            check = checksum(call(), getattr(argument, "check", True))
             while True:  # as many calls as fill a repetition
                 start = clock()
                 for _ in range(number):
@@ -118,7 +123,7 @@ class Process:
             for variable in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
                 env.pop(variable, None)
         python = sys.executable if name == "oxgrad" else interpreter(name)
-        command = [python, "-W", "ignore", __file__, "--worker", name] + ["--quick"] * args.quick
+        command = [python, "-W", "ignore", __file__, "--worker", name, "--target", str(args.target)]
         self.errors = tempfile.TemporaryFile("w+")
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self.errors}
         cpus = sorted(os.sched_getaffinity(0))[: args.threads] if hasattr(os, "sched_setaffinity") else None
@@ -181,28 +186,36 @@ def measure(index: int, rounds: int, processes: list[Process]) -> tuple[dict, di
     return {n: statistics.median(t) for n, t in times.items() if t}, checks
 
 
+def theme_of(argument) -> str:
+    """The file that a case comes from."""
+    return getattr(argument, "theme", "basic")
+
+
 def compare(args: argparse.Namespace, processes: list[Process]) -> None:
     print(f"{platform.machine()}, {args.threads} threads, Python {platform.python_version()}; µs, lower is better")
     print(", ".join(f"{p.name} {p.version}" for p in processes), end="\n\n")
     names = [p.name for p in processes]
-    print(f"{'workload':24}" + "".join(f"{n:>13}" for n in names) + f"{'ratio':>9}  best peer")
-    ratios = []
-    for index, (workload, _, _, quick) in enumerate(WORKLOADS):
-        if args.only not in workload or (args.quick and not quick):
+    print(f"{'workload':34}" + "".join(f"{n:>13}" for n in names) + f"{'ratio':>9}  best peer")
+    ratios, rows = [], []
+    for index, (workload, _, argument, quick) in enumerate(WORKLOADS):
+        if not any(part in f"{theme_of(argument)} {workload}" for part in args.only) or (args.quick and not quick):
             continue
         us, checks = measure(index, args.rounds, processes)
-        row = f"{workload:24}" + "".join(f"{shown(us.get(n)):>13}" for n in names)
+        row = f"{workload:34}" + "".join(f"{shown(us.get(n)):>13}" for n in names)
         if peers := {n: t for n, t in us.items() if n != "oxgrad"}:
             best = min(peers, key=peers.__getitem__)
             ratios.append(us["oxgrad"] / peers[best])
             row += f"{ratios[-1]:9.2f}  {best}"
         print(row, flush=True)
+        rows.append({"workload": workload, "us": us})
         size, total = checks["oxgrad"]
         for n, (its_size, its_total) in checks.items():
-            if its_size != size or not math.isclose(its_total, total, rel_tol=1e-3):
+            if its_size != size or not math.isclose(its_total, total, rel_tol=1e-3, abs_tol=1e-4 * size):
                 print(f"  {n} gives another result: {its_size} elements, sum {its_total:g}; oxgrad {size}, {total:g}")
     if ratios:
         print(f"\ngeometric mean of {len(ratios)} ratios: {statistics.geometric_mean(ratios):.2f}")
+    if args.json:
+        args.json.write_text(json.dumps({"versions": {p.name: p.version for p in processes}, "rows": rows}, indent=1))
 
 
 def main() -> int:
@@ -210,7 +223,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peers", type=lambda s: [n for n in s.split(",") if n], default=list(PACKAGES))
     parser.add_argument("--quick", action="store_true", help="smaller arrays, shorter rounds")
-    parser.add_argument("--only", default="", metavar="SUBSTR", help="only workloads with this in their name")
+    parser.add_argument(
+        "--only",
+        default=[""],
+        type=lambda s: s.split(","),
+        metavar="A,B",
+        help="only workloads with one of these in theme or name",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the times to a file as well")
+    parser.add_argument("--target", type=float, help="seconds of one repetition (default: 0.02; 0.002 with --quick)")
     parser.add_argument("--threads", type=int, default=cpus, help="threads for each library (default: all)")
     parser.add_argument("--rounds", type=int, help="turns of each library (default: 7; 3 with --quick)")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
@@ -218,8 +239,9 @@ def main() -> int:
     if unknown := set(args.peers) - set(PACKAGES):
         parser.error(f"peers are {', '.join(PACKAGES)}, not {', '.join(sorted(unknown))}")
     if args.worker:
-        worker(args.worker, args.quick)
+        worker(args.worker, args.target)
         return 0
+    args.target = args.target or (0.002 if args.quick else 0.02)
     args.rounds = args.rounds or (3 if args.quick else 7)
     processes = [p for name in ["oxgrad", *args.peers] if (p := start(name, args))]
     try:

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 
+import cases
+import maps
+import matrix
+import models
+import moves
 import numpy as np
+import rows
 
+THEMES = {"matrix": matrix, "maps": maps, "rows": rows, "moves": moves, "models": models}
+CASES = [dataclasses.replace(case, theme=theme) for theme, file in THEMES.items() for case in file.CASES]
 # A workload: its name, the method of a library below, the argument, and whether --quick runs it.
 SIZES = [("10^3", 10**3), ("10^5", 10**5), ("10^7", 10**7)]
 WORKLOADS = [
@@ -16,9 +25,8 @@ WORKLOADS = [
     *((f"chain {name} fwd+bwd", "chain_grad", n, n < 10**6) for name, n in SIZES),
     ("2*x*x 10^7 fwd+bwd", "square", (10**7,), False),
     *((f"sum {name}", "sum", n, n < 10**6) for name, n in SIZES),
-    *((f"dot {n}", "dot", n, n < 600) for n in (64, 512, 1024)),
-    ("softmax 1024x1024", "softmax", 1024, True),
     *((f"tape node of {name}", "tape", n, n < 10**6) for name, n in [("10^2", 100), ("10^4", 10**4), ("10^6", 10**6)]),
+    *((case.name, "case", case, case.quick) for case in CASES),
 ]
 # What one call's time is divided by.
 UNITS = {"tape": lambda n: n}
@@ -48,18 +56,8 @@ class NumPy(Library):
     def sum(self, n):
         return data(n).sum
 
-    def dot(self, n):
-        a = data(n, n)
-        return lambda: np.dot(a, a)
-
-    def softmax(self, n):
-        x = data(n, n)
-
-        def run():
-            e = np.exp(x - x.max(-1, keepdims=True))
-            return e / e.sum(-1, keepdims=True)
-
-        return run
+    def case(self, case):
+        return cases.for_numpy(case)
 
 
 class NDArray(Library):
@@ -132,13 +130,8 @@ class NDArray(Library):
     def sum(self, n):
         return self.done(self.array(n).sum, n)
 
-    def dot(self, n):
-        a, dot = self.array(n, n), self.nd.dot
-        return self.done(lambda: dot(a, a), n * n)
-
-    def softmax(self, n):
-        x, softmax = self.array(n, n), self.nd.softmax
-        return self.done(lambda: softmax(x), n * n)
+    def case(self, case):
+        return cases.for_ndarray(case, self.nd, self.autograd)
 
     def tape_nodes(self, n):
         def f(y):
@@ -187,11 +180,8 @@ class Jax(Library):
     def sum(self, n):
         return self.jitted(lambda x: x.sum(), n)
 
-    def dot(self, n):
-        return self.jitted(lambda a: a @ a, n, n)
-
-    def softmax(self, n):
-        return self.jitted(lambda x: self.jax.nn.softmax(x, axis=-1), n, n)
+    def case(self, case):
+        return cases.for_jax(case, self.jax)
 
 
 class Torch(Library):
@@ -244,13 +234,8 @@ class Torch(Library):
     def sum(self, n):
         return self.array(n).sum
 
-    def dot(self, n):
-        a = self.array(n, n)
-        return lambda: a @ a
-
-    def softmax(self, n):
-        x = self.array(n, n)
-        return lambda: self.torch.softmax(x, -1)
+    def case(self, case):
+        return cases.for_torch(case, self.torch)
 
 
 LIBRARIES = {"oxgrad": NDArray, "numpy": lambda _: NumPy(), "jax": Jax, "mxnet": NDArray, "torch": Torch}

@@ -170,7 +170,7 @@ impl Conv {
         } else if work < 64 << 10 || pool::threads() == 1 {
             (0..images).for_each(|i| f(i, 1));
         } else {
-            pool::install(|| (0..images).for_each(|i| f(i, pool::threads())));
+            (0..images).for_each(|i| f(i, pool::threads()));
         }
     }
 
@@ -263,7 +263,7 @@ impl Conv {
                 }
             }
         };
-        if threads == 1 { run(1) } else { pool::install(|| run(threads)) }
+        run(threads);
     }
 }
 

@@ -7,6 +7,8 @@ use crate::cpu::pool;
 
 /// A matrix product costs this many multiplications before another thread pays.
 const WORK: usize = 64 << 10;
+/// Products of fewer multiplications are not divided where there are several: each goes to one thread.
+const SHARED: usize = 8 << 20;
 
 /// A matrix in a buffer: strides between rows and columns, in elements.
 #[derive(Clone, Copy)]
@@ -118,14 +120,12 @@ pub fn batch<T: Product>(
         unsafe { T::gemm(m, n, k, a, b, c, n as isize, accumulate, threads) };
     };
     let work = m * n * k;
-    if offsets.len() >= pool::threads() && offsets.len() > 1 {
+    let threads = pool::threads();
+    if threads > 1 && offsets.len() >= 2 * threads && work < SHARED {
         let grain = (WORK / work.max(1)).max(1);
         pool::split(offsets.len(), grain, |from, to| (from..to).for_each(|i| one(i, 1)));
     } else {
-        match if work < WORK { 1 } else { pool::threads() } {
-            1 => (0..offsets.len()).for_each(|i| one(i, 1)),
-            // The loops share work on the pool that they are called on.
-            threads => pool::install(|| (0..offsets.len()).for_each(|i| one(i, threads))),
-        }
+        pool::count_loop();
+        (0..offsets.len()).for_each(|i| one(i, threads));
     }
 }

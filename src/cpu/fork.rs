@@ -15,7 +15,7 @@ thread_local! {
 /// In the order in which work takes them: drawing may start threads, and both take memory.
 extern "C" fn prepare() {
     let _ = HELD.try_with(|held| {
-        held.replace(vec![super::random::hold(), super::pool::hold(), crate::base::buffer::hold()]);
+        held.replace(vec![super::random::hold(), super::team::hold(), crate::base::buffer::hold()]);
     });
 }
 

@@ -5,7 +5,7 @@ use crate::cpu::map::Shared;
 use crate::cpu::pool;
 
 /// Elements from which rows are moved by all threads.
-const GRAIN: usize = 32 << 10;
+const GRAIN: usize = 16 << 10;
 
 /// `out[i] = data[index[i]]`, rows of `row` elements.
 pub fn take_rows<T: Element>(data: &[T], index: &[i64], row: usize, out: &mut [T]) {
@@ -34,17 +34,37 @@ fn copy_rows<T: Element>(data: &[T], index: &[i64], row: usize, out: &mut [T]) {
     }
 }
 
-/// `out = 0; out[index[i]] += data[i]`, in the order of `index`, so the sum is the same on any number of threads.
+/// `out = 0; out[index[i]] += data[i]`, in the order of `index`: threads share out the rows of `out`, so the sum is the
+/// same on any number of them.
 pub fn add_rows<T: Element>(data: &[T], index: &[i64], row: usize, out: &mut [T]) {
-    out.fill(T::default());
-    for (data, &i) in data.chunks_exact(row.max(1)).zip(index) {
-        for (o, &v) in out[i as usize * row..][..row].iter_mut().zip(data) {
-            *o = if T::FLOAT {
-                T::from_f64(o.to_f64() + v.to_f64())
-            } else {
-                T::from_i64(o.to_i64().wrapping_add(v.to_i64()))
-            };
+    if row == 0 {
+        return;
+    }
+    let rows = out.len() / row;
+    let target = Shared(out.as_mut_ptr());
+    let each = if out.len() + data.len() < 2 * GRAIN { rows } else { rows.div_ceil(2 * pool::threads()) };
+    pool::count_loop();
+    pool::run(rows.div_ceil(each.max(1)), |piece| {
+        let (from, to) = (piece * each, rows.min((piece + 1) * each));
+        // SAFETY: pieces are disjoint runs of whole rows of `out`.
+        let out = unsafe { std::slice::from_raw_parts_mut(target.get().add(from * row), (to - from) * row) };
+        out.fill(T::default());
+        for (data, &i) in data.chunks_exact(row).zip(index) {
+            if (from..to).contains(&(i as usize)) {
+                add_row(data, &mut out[(i as usize - from) * row..][..row]);
+            }
         }
+    });
+}
+
+/// Adds one row to another. The sum of two floats of a width, made in a wider one, rounds to the same number.
+fn add_row<T: Element>(data: &[T], out: &mut [T]) {
+    for (o, &v) in out.iter_mut().zip(data) {
+        *o = if T::FLOAT {
+            T::from_f64(o.to_f64() + v.to_f64())
+        } else {
+            T::from_i64(o.to_i64().wrapping_add(v.to_i64()))
+        };
     }
 }
 
@@ -52,25 +72,6 @@ pub fn add_rows<T: Element>(data: &[T], index: &[i64], row: usize, out: &mut [T]
 pub fn put_rows<T: Element>(data: &[T], index: &[i64], row: usize, out: &mut [T]) {
     for (data, &i) in data.chunks_exact(row.max(1)).zip(index) {
         out[i as usize * row..][..row].copy_from_slice(data);
-    }
-}
-
-/// For each place of the outer and inner axes, the position along the middle one (`n` long) of the element that beats
-/// all others; the first of equal ones, and a nan beats everything.
-pub fn arg_best<T: Element>(data: &[T], n: usize, inner: usize, better: fn(T, T) -> bool, out: &mut [T]) {
-    let is_nan = |v: T| v.partial_cmp(&v).is_none();
-    for (o, out) in out.chunks_exact_mut(inner.max(1)).enumerate() {
-        let block = &data[o * n * inner..][..n * inner];
-        for (i, out) in out.iter_mut().enumerate() {
-            let (mut best, mut at) = (block[i], 0usize);
-            for k in 1..n {
-                let v = block[k * inner + i];
-                if !is_nan(best) && (better(v, best) || is_nan(v)) {
-                    (best, at) = (v, k);
-                }
-            }
-            *out = T::from_i64(at as i64);
-        }
     }
 }
 

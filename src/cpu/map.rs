@@ -1,217 +1,13 @@
 //! Runs a program over memory: tile by tile, every intermediate value in the first-level cache.
 
-use crate::base::{Buffer, DType, Element, Level};
-use crate::cpu::cast::cast_tile;
+use crate::base::{Buffer, DType};
+use crate::cpu::plan::{BLOCK_BYTES, Frame, Leaf, MAX_TILE, Plan};
 use crate::cpu::pool;
+use crate::cpu::scratch::{self, Slot};
+use crate::cpu::turn::turn;
 use crate::cpu::walk::Walk;
-use crate::ir::program::{Reg, Scalar, Step};
-use crate::ir::{In, Program, Source, Tile};
-use crate::with_dtype;
-
-/// Bytes of first-level cache that registers may take.
-const TILE_BYTES: usize = 24 << 10;
-const MAX_TILE: usize = 2048;
-const MIN_TILE: usize = 128;
-
-/// One leaf of a program: where element zero lies and how the iteration shape walks over it.
-pub struct Leaf {
-    pub ptr: *const u8,
-    pub walk: Walk,
-}
-
-/// Where a register lives while a tile runs.
-#[derive(Clone, Copy)]
-enum Place {
-    /// A run of the leaf's own memory.
-    Memory,
-    /// One element standing for all.
-    Splat,
-    /// A slot of the thread's scratch space.
-    Slot(usize),
-    /// The memory of output `k`.
-    Output(usize),
-}
-
-struct Op {
-    tile: Tile,
-    ins: Vec<Arg>,
-    imm: Vec<f64>,
-    out: Reg,
-}
-
-#[derive(Clone, Copy)]
-enum Arg {
-    Reg(Reg),
-    Const(usize),
-}
-
-/// A program made ready: tiles picked, registers placed.
-pub struct Plan<'a> {
-    leaves: &'a [Leaf],
-    ops: Vec<Op>,
-    consts: Vec<u64>,
-    places: Vec<Place>,
-    sizes: Vec<usize>,
-    slots: usize,
-    pub tile: usize,
-}
-
-/// Bytes of a scalar as an element of `dtype`, in the low end of a word.
-pub fn scalar_bits(scalar: Scalar, dtype: DType) -> u64 {
-    with_dtype!(dtype, T => {
-        let v: T = match scalar {
-            Scalar::Float(v) => T::from_f64(v),
-            Scalar::Int(v) => T::from_i64(v),
-        };
-        let mut bits = 0u64;
-        // SAFETY: every element type is plain data of at most eight bytes.
-        unsafe { std::ptr::write_unaligned((&raw mut bits).cast::<T>(), v) };
-        bits
-    })
-}
-
-impl<'a> Plan<'a> {
-    pub fn new(program: &Program, leaves: &'a [Leaf]) -> Plan<'a> {
-        debug_assert_eq!(program.check(), Ok(()));
-        let level = Level::get();
-        let first = program.leaves.len();
-        let count = first + program.instrs.len();
-        let mut consts = Vec::new();
-        let ops: Vec<Op> = program
-            .instrs
-            .iter()
-            .enumerate()
-            .map(|(i, instr)| {
-                let (tile, from) = match instr.step {
-                    Step::Map(f) => {
-                        ((f.tile)(instr.dtype, level).expect("a map has a tile for its compute dtypes"), instr.dtype)
-                    }
-                    Step::Cast(from) => (cast_tile(from, instr.dtype), from),
-                };
-                let ins = instr.ins.iter().map(|source| match *source {
-                    Source::Reg(reg) => Arg::Reg(reg),
-                    Source::Scalar(scalar) => {
-                        consts.push(scalar_bits(scalar, from));
-                        Arg::Const(consts.len() - 1)
-                    }
-                });
-                Op { tile, ins: ins.collect(), imm: instr.imm.to_vec(), out: (first + i) as Reg }
-            })
-            .collect();
-
-        let sizes: Vec<usize> = (0..count).map(|r| program.dtype(r as Reg).size()).collect();
-        let mut last_use = vec![0usize; count];
-        for (i, op) in ops.iter().enumerate() {
-            for arg in &op.ins {
-                if let Arg::Reg(reg) = arg {
-                    last_use[*reg as usize] = i + 1;
-                }
-            }
-        }
-        // Linear scan: a slot is free again after the last use of what it holds.
-        let mut places = vec![Place::Memory; count];
-        let (mut free, mut slots) = (Vec::new(), 0usize);
-        let mut slot = |free: &mut Vec<usize>| {
-            free.pop().unwrap_or_else(|| {
-                slots += 1;
-                slots - 1
-            })
-        };
-        for (reg, leaf) in leaves.iter().enumerate() {
-            places[reg] = match &leaf.walk {
-                walk if walk.is_splat() => Place::Splat,
-                walk if walk.is_flat() => Place::Memory,
-                _ => Place::Slot(slot(&mut free)),
-            };
-        }
-        for (i, op) in ops.iter().enumerate() {
-            let out = op.out as usize;
-            places[out] = match program.outputs.iter().position(|&o| o as usize == out) {
-                Some(k) => Place::Output(k),
-                None => Place::Slot(slot(&mut free)),
-            };
-            for arg in &op.ins {
-                if let Arg::Reg(reg) = arg
-                    && let Place::Slot(s) = places[*reg as usize]
-                    && last_use[*reg as usize] == i + 1
-                    && !free.contains(&s)
-                {
-                    free.push(s);
-                }
-            }
-        }
-        let widest = sizes.iter().copied().max().unwrap_or(4);
-        let tile = (TILE_BYTES / (widest * (slots + 1))).clamp(MIN_TILE, MAX_TILE) & !63;
-        Plan { leaves, ops, consts, places, sizes, slots, tile }
-    }
-
-    /// Bytes of scratch space that [`Plan::run`] needs.
-    pub fn scratch(&self) -> usize {
-        (self.slots + 1) * self.tile * 8
-    }
-
-    /// Runs elements `start..start + n`, at most one tile. `output(k)` is where output `k` of this tile goes.
-    ///
-    /// # Safety
-    /// Leaves must be readable over the whole iteration shape; outputs must have room for `n` elements; `scratch` must
-    /// have [`Plan::scratch`] bytes, aligned to eight.
-    #[inline]
-    pub unsafe fn run(&self, start: usize, n: usize, scratch: *mut u8, output: impl Fn(usize) -> *mut u8) {
-        let slot = |s: usize| scratch.wrapping_add(s * self.tile * 8);
-        // SAFETY: the caller vouches for leaves, outputs and scratch; slots do not overlap.
-        unsafe {
-            for (reg, leaf) in self.leaves.iter().enumerate() {
-                if let Place::Slot(s) = self.places[reg] {
-                    leaf.walk.gather(leaf.ptr, start, n, slot(s));
-                }
-            }
-            for op in &self.ops {
-                let mut ins = [In { ptr: std::ptr::null(), splat: false }; 4];
-                for (i, arg) in ins.iter_mut().zip(&op.ins) {
-                    *i = match *arg {
-                        Arg::Const(c) => In { ptr: (&raw const self.consts[c]).cast(), splat: true },
-                        Arg::Reg(reg) => self.place(reg as usize, start, &slot, &output),
-                    };
-                }
-                let out = match self.places[op.out as usize] {
-                    Place::Slot(s) => slot(s),
-                    Place::Output(k) => output(k),
-                    Place::Memory | Place::Splat => unreachable!("a result is never a leaf"),
-                };
-                let ins = &ins[..op.ins.len()];
-                if ins.iter().any(|i| i.ptr == out) {
-                    // In place on a donated leaf: a loop whose ends alias would not be vectorised.
-                    let spare = slot(self.slots);
-                    (op.tile)(ins, spare, n, &op.imm);
-                    std::ptr::copy_nonoverlapping(spare, out, n * self.sizes[op.out as usize]);
-                } else {
-                    (op.tile)(ins, out, n, &op.imm);
-                }
-            }
-        }
-    }
-
-    #[inline]
-    fn place(
-        &self,
-        reg: usize,
-        start: usize,
-        slot: &impl Fn(usize) -> *mut u8,
-        output: &impl Fn(usize) -> *mut u8,
-    ) -> In {
-        match self.places[reg] {
-            Place::Memory => In { ptr: self.leaves[reg].ptr.wrapping_add(start * self.sizes[reg]), splat: false },
-            Place::Splat => In { ptr: self.leaves[reg].ptr, splat: true },
-            Place::Slot(s) => In { ptr: slot(s), splat: false },
-            Place::Output(k) => In { ptr: output(k), splat: false },
-        }
-    }
-
-    /// Where a register can be read after [`Plan::run`] of the tile at `start`.
-    pub fn result(&self, reg: Reg, start: usize, scratch: *mut u8) -> In {
-        self.place(reg as usize, start, &|s| scratch.wrapping_add(s * self.tile * 8), &|_| std::ptr::null_mut())
-    }
-}
+use crate::ir::Program;
+use smallvec::SmallVec;
 
 /// Raw pointers that a parallel loop may share: each piece touches its own part.
 #[derive(Clone, Copy)]
@@ -251,7 +47,7 @@ pub enum Target<'a> {
 }
 
 /// The leaves as pointers, checked to lie inside their buffers.
-pub fn leaves(specs: &mut [LeafSpec], shape: &[usize]) -> Vec<Leaf> {
+pub fn leaves(specs: &mut [LeafSpec], shape: &[usize]) -> SmallVec<[Leaf; 4]> {
     specs
         .iter_mut()
         .map(|spec| {
@@ -273,50 +69,135 @@ pub fn leaves(specs: &mut [LeafSpec], shape: &[usize]) -> Vec<Leaf> {
 }
 
 /// Writes every output of a program over `shape`, in C order: one loop over memory.
-pub fn run_map(program: &Program, mut specs: Vec<LeafSpec>, shape: &[usize], targets: &mut [Target]) {
+pub fn run_map(program: &Program, specs: &mut [LeafSpec], shape: &[usize], targets: &mut [Target]) {
     let n: usize = shape.iter().product();
     if n == 0 {
         return pool::count_loop();
     }
-    let ready = leaves(&mut specs, shape);
-    let sizes: Vec<usize> = program.outputs.iter().map(|&o| program.dtype(o).size()).collect();
-    assert_eq!(targets.len(), sizes.len(), "map: one target for each output");
-    let outputs: Vec<*mut u8> = targets
+    let ready = leaves(specs, shape);
+    assert_eq!(targets.len(), program.outputs.len(), "map: one target for each output");
+    let outputs: SmallVec<[Out; 4]> = targets
         .iter_mut()
-        .zip(&sizes)
-        .map(|(target, size)| match target {
-            Target::Fresh(buffer) => {
-                assert!(buffer.bytes() >= n * size, "map: an output does not fit its buffer");
-                buffer.ptr()
-            }
-            Target::Reuse(leaf) => {
-                let own = matches!(specs[*leaf].data, Operand::Own(_)) && ready[*leaf].walk.is_flat();
-                assert!(own && specs[*leaf].dtype.size() == *size, "map: only an owned flat leaf can be reused");
-                ready[*leaf].ptr.cast_mut()
-            }
+        .zip(&program.outputs)
+        .map(|(target, &reg)| {
+            let size = program.dtype(reg).size();
+            pool::count_bytes(size * n);
+            let ptr = match target {
+                Target::Fresh(buffer) => {
+                    assert!(buffer.bytes() >= n * size, "map: an output does not fit its buffer");
+                    buffer.ptr()
+                }
+                Target::Reuse(leaf) => {
+                    let own = matches!(specs[*leaf].data, Operand::Own(_)) && ready[*leaf].walk.is_flat();
+                    assert!(own && specs[*leaf].dtype.size() == size, "map: only an owned flat leaf can be reused");
+                    ready[*leaf].ptr.cast_mut()
+                }
+            };
+            Out { ptr, size }
         })
         .collect();
-    let plan = Plan::new(program, &ready);
-    sizes.iter().for_each(|size| pool::count_bytes(size * n));
+    let plan = Plan::new(program, &ready, true);
     let shared = Shared((&plan, &outputs));
-    let work = |from: usize, to: usize| {
+    if let Some((len, rows)) = plan.turned_axis() {
+        return run_blocks(&plan, &ready, &outputs, n, len, rows, grain(program));
+    }
+    let tile = |start: usize, len: usize, frame: Frame| {
         let (plan, outputs) = *shared.get();
-        let mut scratch = vec![0u64; plan.scratch() / 8];
-        let mut start = from;
-        while start < to {
-            let len = plan.tile.min(to - start);
-            // SAFETY: leaves and outputs were checked against the shape; pieces are disjoint ranges of the outputs,
-            // and a reused leaf is read at the elements that the same piece writes.
-            unsafe {
-                plan.run(start, len, scratch.as_mut_ptr().cast(), |k| outputs[k].wrapping_add(start * sizes[k]));
-            }
-            start += len;
-        }
+        // SAFETY: leaves and outputs were checked against the shape; pieces are disjoint ranges of the outputs, and a
+        // reused leaf is read at the elements that the same piece writes.
+        unsafe { plan.run(start, len, frame, |k| outputs[k].at(start)) };
     };
-    pool::split(n, grain(program), work);
+    // Where leaves have rows, no tile crosses one.
+    let row = if plan.row > 0 { plan.row } else { n };
+    let step = if row < n { grain(program).div_ceil(row) * row } else { grain(program) };
+    pool::split(n, step, |from, to| {
+        scratch::with(Slot::Registers, shared.get().0.scratch(), |scratch| {
+            let frame = Frame { scratch, blocks: std::ptr::null_mut() };
+            let (mut start, size) = (from, shared.get().0.tile);
+            while start < to {
+                let len = size.min(to - start).min(row - start % row);
+                tile(start, len, frame);
+                start += len;
+            }
+        });
+    });
+}
+
+struct Out {
+    ptr: *mut u8,
+    size: usize,
+}
+
+impl Out {
+    fn at(&self, start: usize) -> *mut u8 {
+        self.ptr.wrapping_add(start * self.size)
+    }
+}
+
+/// Columns of a block of a transposed leaf: few enough pages for the first TLB.
+const BLOCK_COLS: usize = 64;
+
+/// Runs a program with transposed leaves: blocks of rows that lie next to each other in those leaves' memory are turned
+/// in cache. Such rows are `apart` rows of the result apart; there are `len` of them.
+fn run_blocks(plan: &Plan, leaves: &[Leaf], outputs: &[Out], n: usize, len: usize, apart: usize, grain: usize) {
+    let cols = BLOCK_COLS.min(plan.row).min(plan.tile);
+    let widest = plan.turned.iter().map(|&l| leaves[l].walk.size()).max().unwrap_or(4);
+    let height = (BLOCK_BYTES / (cols * widest)).min(len);
+    let (groups, rows) = (len.div_ceil(height), n / plan.row);
+    let shared = Shared((plan, leaves, outputs));
+    let strips = rows / len * groups;
+    pool::split(strips, grain.div_ceil(height * plan.row).max(1), |from, to| {
+        let (plan, leaves, outputs) = *shared.get();
+        let blocks = plan.turned.len() * BLOCK_BYTES;
+        scratch::with(Slot::Registers, plan.scratch(), |scratch: *mut u8| {
+            scratch::with(Slot::Blocks, blocks, |blocks: *mut u8| {
+                for strip in from..to {
+                    // Rows are numbered (outside, along the axis, inside); a strip is a group of the middle numbers.
+                    let (inside, rest) = (strip % apart, strip / apart);
+                    let (outside, group) = (rest / groups, rest % groups * height);
+                    let first = (outside * len + group) * apart + inside;
+                    let count = height.min(len - group);
+                    for col in (0..plan.row).step_by(cols) {
+                        let width = cols.min(plan.row - col);
+                        let start = first * plan.row + col;
+                        for (k, &leaf) in plan.turned.iter().enumerate() {
+                            // SAFETY: the block lies inside the leaf, whose elements are contiguous along the axis.
+                            unsafe { fill(&leaves[leaf], start, count, width, blocks.wrapping_add(k * BLOCK_BYTES)) };
+                        }
+                        for i in 0..count {
+                            let at = (first + i * apart) * plan.row + col;
+                            // A block's rows are as far apart as its width.
+                            let shift = |leaf: usize| i * width * leaves[leaf].walk.size();
+                            let by = plan.turned.first().map_or(0, |&leaf| shift(leaf));
+                            let frame = Frame { scratch, blocks: blocks.wrapping_add(by) };
+                            // SAFETY: as in `run_map`; strips are disjoint sets of rows.
+                            unsafe { plan.run(at, width, frame, |k| outputs[k].at(at)) };
+                        }
+                    }
+                }
+            });
+        });
+    });
+}
+
+/// Turns `count` rows of `width` elements of a transposed leaf.
+///
+/// # Safety
+/// The elements are inside the leaf, contiguous from row to row, and `out` has room.
+unsafe fn fill(leaf: &Leaf, start: usize, count: usize, width: usize, out: *mut u8) {
+    let (src, step) = (leaf.ptr.wrapping_offset(leaf.walk.offset(start)), leaf.walk.last().1);
+    // SAFETY: as the caller says; the element type only sets the copy width.
+    unsafe {
+        match leaf.walk.size() {
+            1 => turn::<u8>(src, step, out, width as isize, width, count),
+            2 => turn::<u16>(src.cast(), step, out.cast(), width as isize, width, count),
+            4 => turn::<f32>(src.cast(), step, out.cast(), width as isize, width, count),
+            _ => turn::<f64>(src.cast(), step, out.cast(), width as isize, width, count),
+        }
+    }
 }
 
 /// Fewer elements to a piece the more is done with each.
 pub fn grain(program: &Program) -> usize {
-    (pool::GRAIN / program.instrs.len().max(1)).max(4 * MAX_TILE)
+    (pool::GRAIN / program.instrs.len().max(1)).max(2 * MAX_TILE)
 }

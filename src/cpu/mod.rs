@@ -3,13 +3,13 @@
 //! `isa` and `tiles` compile one source line for every instruction set; `map` and `fold` run programs; the rest are
 //! kernels on plain slices and strided views.
 
+pub mod best;
 pub mod cast;
 pub mod conv;
 pub mod dot;
 pub mod fold;
 pub mod fork;
 pub mod gemm;
-mod gemm_kernel;
 pub mod index;
 pub mod isa;
 pub mod linalg;
@@ -18,9 +18,13 @@ pub mod math;
 pub mod moves;
 pub mod num;
 pub mod order;
+pub mod plan;
 pub mod pool;
 pub mod random;
 pub mod rows;
+pub mod scratch;
 pub mod small;
+mod team;
 pub mod tiles;
+mod turn;
 pub mod walk;

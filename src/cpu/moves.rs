@@ -1,6 +1,11 @@
 //! Copies between layouts.
 
 use crate::base::{Buffer, Element, Layout};
+use crate::cpu::map::Shared;
+use crate::cpu::pool;
+
+/// Elements that are worth moving by another thread.
+const GRAIN: usize = 32 << 10;
 
 /// Writes `src`, in C order, into the elements that `layout` picks from the buffer.
 pub fn scatter_strided<T: Element>(src: &[T], buffer: &mut Buffer, layout: &Layout) {
@@ -58,11 +63,35 @@ pub fn interleave<T: Element>(parts: &[&[T]], widths: &[usize], total: usize, ou
     if total == 0 {
         return;
     }
-    for (row, out) in out.chunks_exact_mut(total).enumerate() {
+    let rows = out.len() / total;
+    let target = Shared(out.as_mut_ptr());
+    if rows < 2 * pool::threads() {
+        // Few long rows: each run is cut.
         let mut at = 0;
         for (part, &width) in parts.iter().zip(widths) {
-            out[at..at + width].copy_from_slice(&part[row * width..][..width]);
+            for row in 0..rows {
+                let from = &part[row * width..][..width];
+                pool::split(width, GRAIN, |a, b| {
+                    // SAFETY: the run lies in its own place of the row.
+                    unsafe {
+                        let to = target.get().add(row * total + at + a);
+                        std::ptr::copy_nonoverlapping(from[a..b].as_ptr(), to, b - a);
+                    }
+                });
+            }
             at += width;
         }
+        return;
     }
+    pool::split(rows, GRAIN.div_ceil(total), |from, to| {
+        // SAFETY: pieces are disjoint runs of whole rows of `out`.
+        let out = unsafe { std::slice::from_raw_parts_mut(target.get().add(from * total), (to - from) * total) };
+        for (row, out) in (from..to).zip(out.chunks_exact_mut(total)) {
+            let mut at = 0;
+            for (part, &width) in parts.iter().zip(widths) {
+                out[at..at + width].copy_from_slice(&part[row * width..][..width]);
+                at += width;
+            }
+        }
+    });
 }

@@ -5,7 +5,6 @@ use crate::base::{DType, Element};
 use crate::cpu::index::pieces;
 use crate::cpu::pool;
 use half::f16;
-use rayon::slice::ParallelSliceMut;
 
 /// An element as an integer of the same order; nan is the largest.
 pub trait Key: Element {
@@ -79,11 +78,36 @@ impl Key for Bool {
     }
 }
 
-fn sort_keys<K: Ord + Copy + Send>(keys: &mut [K], alone: bool) {
-    if alone && keys.len() >= pool::GRAIN && pool::threads() > 1 {
-        pool::install(|| keys.par_sort_unstable());
-    } else {
-        keys.sort_unstable();
+fn sort_keys<K: Ord + Copy + Send + Sync>(keys: &mut [K], alone: bool) {
+    let n = keys.len();
+    if !alone || n < pool::GRAIN || pool::threads() == 1 {
+        return keys.sort_unstable();
+    }
+    // Runs are sorted side by side, then merged in pairs.
+    let mut run = n.div_ceil(pool::threads().next_power_of_two());
+    pool::each(keys.chunks_mut(run).collect(), |part: &mut [K]| part.sort_unstable());
+    let mut from = keys.to_vec();
+    let mut keys = keys;
+    let mut to: &mut [K] = &mut from;
+    let mut swapped = false;
+    while run < n {
+        pool::each(keys.chunks(2 * run).zip(to.chunks_mut(2 * run)).collect(), |(pair, out)| merge(pair, run, out));
+        (keys, to) = (to, keys);
+        (run, swapped) = (2 * run, !swapped);
+    }
+    if swapped {
+        to.copy_from_slice(keys);
+    }
+}
+
+/// Two sorted runs, the first of `run` elements, into one.
+fn merge<K: Ord + Copy>(pair: &[K], run: usize, out: &mut [K]) {
+    let (a, b) = pair.split_at(run.min(pair.len()));
+    let (mut i, mut j) = (0, 0);
+    for out in out {
+        let left = j == b.len() || i < a.len() && a[i] <= b[j];
+        *out = if left { a[i] } else { b[j] };
+        (i, j) = (i + usize::from(left), j + usize::from(!left));
     }
 }
 
@@ -138,17 +162,10 @@ fn pieces_of(out: &mut [i64], k: usize, n: usize, run: impl Fn(usize, &mut [i64]
     let rows = out.len() / k;
     let groups = rows.div_ceil((pool::GRAIN / n).max(1)).min(4 * pool::threads()).max(1);
     let each = rows.div_ceil(groups);
-    pool::install(|| {
-        rayon::scope(|scope| {
-            for (g, part) in out.chunks_mut(each * k).enumerate() {
-                let run = &run;
-                scope.spawn(move |_| run(g * each, part));
-            }
-        });
-    });
+    pool::each(out.chunks_mut(each * k).enumerate().collect(), |(g, part)| run(g * each, part));
 }
 
-fn first_sorted<K: Ord + Copy + Send>(keys: &mut [K], k: usize, alone: bool) {
+fn first_sorted<K: Ord + Copy + Send + Sync>(keys: &mut [K], k: usize, alone: bool) {
     if k < keys.len() {
         keys.select_nth_unstable(k);
     }

@@ -1,66 +1,49 @@
-//! The threads that kernels run on: a rayon pool of our own, rebuilt in a forked child.
+//! The threads that kernels run on.
+//!
+//! A parallel loop is offered, not handed out: the caller opens it, works on it itself, and whoever else comes in time
+//! takes pieces too. A worker that wakes up late finds no pieces left and the caller does not wait for it, so a short
+//! loop is never slower than on one thread by more than the offer. Workers look for the next loop for a moment before
+//! they sleep, since loops come in bursts.
 
-use rayon::{ThreadPool, ThreadPoolBuilder};
+use crate::cpu::team::together;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Mutex, OnceLock};
 
-/// Elements below which a loop stays on the calling thread: waking a worker costs more than this work.
-pub const GRAIN: usize = 64 << 10;
+/// Elements of a cheap loop that are worth offering to another thread.
+pub const GRAIN: usize = 16 << 10;
 
-struct State {
-    pool: Option<Arc<ThreadPool>>,
-    pid: u32,
-}
-
-static STATE: Mutex<State> = Mutex::new(State { pool: None, pid: 0 });
 static THREADS: OnceLock<usize> = OnceLock::new();
-
-fn lock() -> MutexGuard<'static, State> {
-    STATE.lock().unwrap_or_else(|poison| poison.into_inner())
-}
-
-/// Holds the pool while the process forks.
-pub(super) fn hold() -> super::fork::Held {
-    Box::new(lock())
-}
 
 /// The number of threads: `OXGRAD_NUM_THREADS`, or what the process may use (affinity and cgroup limits count).
 pub fn threads() -> usize {
     *THREADS.get_or_init(|| {
         let wanted = std::env::var("OXGRAD_NUM_THREADS").ok().and_then(|v| v.parse().ok());
-        let found = std::thread::available_parallelism().map_or(1, |n| n.get());
-        wanted.unwrap_or(found).clamp(1, 256)
+        wanted.unwrap_or(available()).clamp(1, 256)
     })
 }
 
-/// The pool, or `None` where one thread is all there is.
-fn pool() -> Option<Arc<ThreadPool>> {
-    if threads() == 1 {
-        return None;
-    }
-    let mut state = lock();
-    let pid = std::process::id();
-    if state.pool.is_none() || state.pid != pid {
-        // After fork the workers exist only in the parent: leave that pool alone and start another.
-        if let Some(old) = state.pool.take()
-            && state.pid != pid
-        {
-            std::mem::forget(old);
-        }
-        let built = ThreadPoolBuilder::new().num_threads(threads()).thread_name(|i| format!("oxgrad-{i}")).build();
-        state.pool = built.ok().map(Arc::new);
-        state.pid = pid;
-    }
-    state.pool.clone()
+/// The processors that this process may use.
+pub fn available() -> usize {
+    std::thread::available_parallelism().map_or(1, |n| n.get())
 }
 
-/// Runs `f` on the pool, where rayon's own parallel calls use all its threads.
-pub fn install<R: Send>(f: impl FnOnce() -> R + Send) -> R {
-    match pool() {
-        Some(pool) => pool.install(f),
-        None => f(),
+/// Runs `f(i)` for each `i` below `pieces`, in any order and on all threads.
+pub fn run(pieces: usize, f: impl Fn(usize) + Sync) {
+    if pieces < 2 || threads() == 1 {
+        return (0..pieces).for_each(f);
     }
+    let next = AtomicUsize::new(0);
+    together(&|between: &mut dyn FnMut()| {
+        loop {
+            let i = next.fetch_add(1, Relaxed);
+            if i >= pieces {
+                break;
+            }
+            f(i);
+            between();
+        }
+    });
 }
 
 /// Runs `f(start, end)` over `0..n` in pieces whose bounds are multiples of `grain`, on all threads when there is
@@ -73,17 +56,7 @@ pub fn split(n: usize, grain: usize, f: impl Fn(usize, usize) + Sync) {
     // A few pieces to each thread even out noise without cutting runs short.
     let pieces = n.div_ceil(grain).min(4 * threads());
     let piece = n.div_ceil(pieces).div_ceil(grain) * grain;
-    let next = AtomicUsize::new(0);
-    let work = || {
-        loop {
-            let start = next.fetch_add(1, Relaxed) * piece;
-            if start >= n {
-                break;
-            }
-            f(start, (start + piece).min(n));
-        }
-    };
-    install(|| rayon::scope(|s| (0..threads()).for_each(|_| s.spawn(|_| work()))));
+    run(n.div_ceil(piece), |i| f(i * piece, ((i + 1) * piece).min(n)));
 }
 
 /// Fills a slice in pieces: `f(first, piece)` gets the index of a piece's first element. Large slices take all threads.
@@ -97,8 +70,14 @@ pub fn fill<T: Send>(out: &mut [T], f: impl Fn(usize, &mut [T]) + Sync) {
 
 /// Runs `f` on each item, on all threads.
 pub fn each<J: Send>(items: Vec<J>, f: impl Fn(J) + Sync) {
-    use rayon::prelude::*;
-    install(|| items.into_par_iter().for_each(&f));
+    let count = items.len();
+    let left = Mutex::new(items.into_iter());
+    let next = || left.lock().unwrap_or_else(|poison| poison.into_inner()).next();
+    run(count, |_| {
+        if let Some(item) = next() {
+            f(item);
+        }
+    });
 }
 
 /// Work counted by one thread: counting together would make every small op wait for a shared cache line.

@@ -6,10 +6,12 @@ use crate::cpu::isa::Isa;
 use crate::cpu::map::Shared;
 use crate::cpu::math::Real;
 use crate::cpu::pool;
+use crate::cpu::scratch::{self, Slot};
+use crate::cpu::turn::turn;
 use std::cell::Cell;
 
 /// Sums run in this many lanes, and in blocks that are added up in f64.
-const LANES: usize = 32;
+const LANES: usize = 128;
 const BLOCK: usize = 1024;
 
 /// Element types that rows are computed in.
@@ -17,42 +19,60 @@ pub trait Row: Real + Element {}
 impl Row for f32 {}
 impl Row for f64 {}
 
-/// The sum of `f(i)` over `0..n`.
+/// [`LANES`] as a number that the compiler does not know: it would unroll the loop over lanes, and then not find the
+/// vectors in it.
 #[inline(always)]
-fn sum<T: Row>(n: usize, f: impl Fn(usize) -> T) -> f64 {
+fn lanes() -> usize {
+    std::hint::black_box(LANES)
+}
+
+/// The sum of `f(i)` over `0..n`, which is called once for each `i`, in order.
+#[inline(always)]
+fn sum<T: Row>(n: usize, mut f: impl FnMut(usize) -> T) -> f64 {
+    let width = lanes();
     let mut total = 0.0;
-    let mut start = 0;
-    while start < n {
-        let len = BLOCK.min(n - start);
+    for start in (0..n).step_by(BLOCK) {
+        let end = n.min(start + BLOCK);
         let mut lanes = [T::of(0.0); LANES];
-        let whole = len / LANES * LANES;
-        for i in (0..whole).step_by(LANES) {
-            for (l, lane) in lanes.iter_mut().enumerate() {
-                *lane = *lane + f(start + i + l);
+        let mut i = start;
+        while i + width <= end {
+            for (l, lane) in lanes[..width].iter_mut().enumerate() {
+                *lane = *lane + f(i + l);
             }
+            i += width;
         }
-        let mut rest = 0.0;
-        for i in whole..len {
-            rest += Real::to_f64(f(start + i));
+        for (l, lane) in lanes[..end - i].iter_mut().enumerate() {
+            *lane = *lane + f(i + l);
         }
-        total += lanes.iter().fold(rest, |t, &lane| t + Real::to_f64(lane));
-        start += len;
+        let used = (end - start).min(LANES).next_power_of_two();
+        total += Real::to_f64(halve(&mut lanes[..used], |a, b| a + b));
     }
     total
 }
 
-/// The largest element; nan where any is nan.
+/// Joins lanes, a power of two of them, pair by pair.
 #[inline(always)]
-fn largest<T: Row>(x: &[T]) -> T {
+fn halve<T: Row>(lanes: &mut [T], f: impl Fn(T, T) -> T) -> T {
+    let mut half = lanes.len() / 2;
+    while half > 0 {
+        let (low, high) = lanes.split_at_mut(half);
+        low.iter_mut().zip(&*high).for_each(|(a, &b)| *a = f(*a, b));
+        half /= 2;
+    }
+    lanes[0]
+}
+
+/// The largest of `f(x)`; nan where any is nan.
+#[inline(always)]
+fn largest<T: Row>(x: &[T], f: impl Fn(T) -> T) -> T {
+    let width = lanes();
     let mut lanes = [T::of(f64::NEG_INFINITY); LANES];
-    let (chunks, rest) = (x.chunks_exact(LANES), x.chunks_exact(LANES).remainder());
-    for chunk in chunks {
+    for chunk in x.chunks(width) {
         for (lane, &v) in lanes.iter_mut().zip(chunk) {
-            *lane = Real::max(*lane, v);
+            *lane = Real::max(*lane, f(v));
         }
     }
-    let most = lanes.iter().fold(lanes[0], |m, &v| Real::max(m, v));
-    rest.iter().fold(most, |m, &v| Real::max(m, v))
+    halve(&mut lanes[..x.len().clamp(1, LANES).next_power_of_two()], Real::max)
 }
 
 /// Which of the softmax family.
@@ -121,23 +141,16 @@ rows! {
     fn soft_row<T, I>(x: &[T], y: &mut [T], scale: T, kind: Soft) {
         let n = x.len();
         let y = &mut y[..n];
-        let top = if scale < T::of(0.0) {
-            // The largest of `scale * x` belongs to the smallest element.
-            x.iter().fold(T::of(f64::NEG_INFINITY), |m, &v| Real::max(m, v * scale))
-        } else {
-            largest(x) * scale
-        };
-        let mut total = 0.0;
-        for (y, x) in y.chunks_mut(BLOCK).zip(x.chunks(BLOCK)) {
-            for (y, &x) in y.iter_mut().zip(x) {
-                *y = (x * scale - top).exp::<I>();
-            }
-            total += sum(y.len(), #[inline(always)] |i| y[i]);
-        }
+        let top = largest(x, #[inline(always)] |v| v * scale);
         if kind == Soft::Plain {
+            let total = sum(n, #[inline(always)] |i| {
+                y[i] = (x[i] * scale - top).exp::<I>();
+                y[i]
+            });
             let share = T::of(1.0 / total);
             y.iter_mut().for_each(|y| *y = *y * share);
         } else {
+            let total = sum(n, #[inline(always)] |i| (x[i] * scale - top).exp::<I>());
             let log = T::of(total.ln());
             for (y, &x) in y.iter_mut().zip(x) {
                 *y = (x * scale - top) - log;
@@ -278,6 +291,8 @@ rows! {
 const GRAIN: usize = pool::GRAIN / 4;
 /// Columns that are folded side by side.
 const WIDTH: usize = 256;
+/// Rows up to this long are worked on as columns.
+const SHORT: usize = 48;
 
 /// Calls `f(start, row)` for each contiguous row of the output.
 fn by_row<T: Send>(n: usize, out: &mut [T], f: impl Fn(usize, &mut [T]) + Sync) {
@@ -289,6 +304,38 @@ fn by_row<T: Send>(n: usize, out: &mut [T], f: impl Fn(usize, &mut [T]) + Sync) 
             // SAFETY: each row is inside `out` and handed out once.
             f(r * n, unsafe { std::slice::from_raw_parts_mut(shared.get().wrapping_add(r * n), n) });
         }
+    });
+}
+
+/// Turns blocks of short rows into columns, where a vector holds one element of each of many rows: calls
+/// `f(width, inputs, out)` on blocks whose columns lie `width` apart, and turns the result back.
+fn by_turned<T: Row, const K: usize>(
+    n: usize,
+    ins: [&[T]; K],
+    out: &mut [T],
+    f: impl Fn(usize, [&[T]; K], &[Cell<T>]) + Sync,
+) {
+    let rows = out.len() / n;
+    assert!(ins.iter().all(|x| x.len() == rows * n) && out.len() == rows * n, "rows: whole rows");
+    let shared = Shared(out.as_mut_ptr());
+    pool::split(rows, GRAIN.div_ceil(n).next_multiple_of(64), |from, to| {
+        scratch::with(Slot::Blocks, (K + 1) * n * WIDTH, |space: *mut T| {
+            for first in (from..to).step_by(WIDTH) {
+                let width = WIDTH.min(to - first);
+                let block = |k: usize| space.wrapping_add(k * n * WIDTH);
+                // SAFETY: rows `first..first + width` are inside the slices, and a block has room for them; each row is
+                // written by one thread.
+                unsafe {
+                    for (k, x) in ins.iter().enumerate() {
+                        turn(x[first * n..].as_ptr(), n as isize, block(k), width as isize, width, n);
+                    }
+                    turn(ins[0][first * n..].as_ptr(), n as isize, block(K), width as isize, width, n);
+                    let found = std::array::from_fn(|k| std::slice::from_raw_parts(block(k).cast_const(), width * n));
+                    f(width, found, std::slice::from_raw_parts(block(K).cast(), width * n));
+                    turn(block(K).cast_const(), width as isize, shared.get().add(first * n), n as isize, n, width);
+                }
+            }
+        });
     });
 }
 
@@ -335,6 +382,12 @@ pub fn softmax<T: Row>(x: &[T], y: &mut [T], e: Extent, scale: f64, kind: Soft, 
         }
         return;
     }
+    if e.inner == 1 && e.n <= SHORT && lengths.is_none() && e.outer >= 16 {
+        return by_turned(e.n, [x], y, |width, [x], y| {
+            let mut work = [T::of(0.0); 2 * WIDTH];
+            soft_columns(level, x, y, e.n, width, width, &mut work[..2 * width], scale, kind);
+        });
+    }
     if e.inner == 1 {
         return by_row(e.n, y, |start, y| {
             let len = lengths.map_or(e.n, |l| (l[start / e.n].max(0) as usize).min(e.n));
@@ -353,6 +406,12 @@ pub fn softmax<T: Row>(x: &[T], y: &mut [T], e: Extent, scale: f64, kind: Soft, 
 pub fn softmax_grad<T: Row>(y: &[T], g: &[T], out: &mut [T], e: Extent, scale: f64, kind: Soft) {
     let (level, scale) = (Level::get(), T::of(scale));
     assert!(y.len() == e.len() && g.len() == e.len(), "softmax: the extent covers the inputs");
+    if e.inner == 1 && e.n <= SHORT && e.outer >= 16 {
+        return by_turned(e.n, [y, g], out, |width, [y, g], out| {
+            let mut work = [T::of(0.0); WIDTH];
+            soft_columns_grad(level, y, g, out, e.n, width, width, &mut work, scale, kind);
+        });
+    }
     if e.inner == 1 {
         return by_row(e.n, out, |start, out| soft_row_grad(level, &y[start..], &g[start..], out, scale, kind));
     }

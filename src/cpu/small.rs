@@ -3,7 +3,7 @@
 use crate::base::{Buffer, DType, Level};
 use crate::cpu::cast::cast_tile;
 use crate::cpu::fold::{Extent, Folder};
-use crate::cpu::map::scalar_bits;
+use crate::cpu::plan::scalar_bits;
 use crate::cpu::pool;
 use crate::cpu::walk::Walk;
 use crate::ir::program::Scalar;
@@ -161,24 +161,20 @@ pub fn fold(
     let x = ready.ins[0].ptr;
     let folder = Folder::new(f, from);
     pool::count_work(outer * inner * to.size());
-    let mut columns: SmallVec<[u64; 64]> = SmallVec::new();
-    for o in 0..outer {
-        let block = x.wrapping_add(o * reduce * inner * from.size());
-        // SAFETY: the operand holds `n` elements; there is an accumulator for each column, and room for each result.
-        unsafe {
-            if inner == 1 {
-                let acc = folder.row(block, reduce);
-                folder.store(acc, reduce, to, out.ptr(), o);
-                continue;
-            }
-            columns.clear();
-            columns.resize(inner, folder.start());
-            for r in 0..reduce {
-                folder.columns(block.wrapping_add(r * inner * from.size()), inner, &mut columns);
-            }
-            for (i, &acc) in columns.iter().enumerate() {
-                folder.store(acc, reduce, to, out.ptr(), o * inner + i);
-            }
+    let mut acc: SmallVec<[u64; 64]> = SmallVec::new();
+    // SAFETY: the operand holds `n` elements; there is an accumulator, and room, for each result.
+    unsafe {
+        if inner == 1 {
+            acc.resize(outer, folder.start());
+            folder.rows(x, reduce, &mut acc);
+            folder.store(&acc, reduce, to, out.ptr(), 0);
+            return Some(());
+        }
+        for o in 0..outer {
+            acc.clear();
+            acc.resize(inner, folder.start());
+            folder.columns(x.wrapping_add(o * reduce * inner * from.size()), reduce, &mut acc);
+            folder.store(&acc, reduce, to, out.ptr(), o * inner);
         }
     }
     Some(())

@@ -84,57 +84,88 @@ pub unsafe fn loop3<T: Copy>(ins: &[In], out: *mut u8, n: usize, f: impl Fn(T, T
     }
 }
 
-/// Accumulators in parallel: enough independent chains to hide the latency of an addition.
-const LANES: usize = 32;
+/// Accumulators of one run: enough independent chains to hide the latency of an addition, few enough to join at the end.
+const LANES: usize = 128;
 
 /// # Safety
-/// As [`FoldTile`](crate::ir::FoldTile), with one accumulator.
+/// As [`FoldTile`] of rows: `rows` runs of `n` elements, one accumulator each.
 #[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "where the runs lie, and three functions")]
 pub unsafe fn fold_rows<T: Copy, A: Copy>(
     x: *const u8,
     n: usize,
+    stride: usize,
+    rows: usize,
     acc: *mut u8,
     start: A,
     f: impl Fn(A, T) -> A,
     join: impl Fn(A, A) -> A,
 ) {
     let (x, acc) = (x as *const T, acc as *mut A);
-    // SAFETY: the caller vouches for `n` elements and one accumulator.
+    // The compiler would unroll a loop of known length, and then not find the vectors in it.
+    let width = std::hint::black_box(LANES);
+    // SAFETY: the caller vouches for the elements and accumulators.
     unsafe {
-        let mut i = 0;
-        if n >= LANES {
-            let mut lanes = [start; LANES];
-            while i + LANES <= n {
-                for (l, lane) in lanes.iter_mut().enumerate() {
-                    *lane = f(*lane, *x.add(i + l));
+        for r in 0..rows {
+            let x = x.add(r * stride);
+            let mut total = *acc.add(r);
+            if n < 16 {
+                for i in 0..n {
+                    total = f(total, *x.add(i));
                 }
-                i += LANES;
-            }
-            let mut width = LANES / 2;
-            while width > 0 {
-                for l in 0..width {
-                    lanes[l] = join(lanes[l], lanes[l + width]);
+            } else {
+                let mut lanes = [start; LANES];
+                let whole = n / width;
+                let rest = n - whole * width;
+                fold_columns::<T, A>(x.cast(), width, width, whole, lanes.as_mut_ptr().cast(), &f);
+                for (i, lane) in lanes[..rest].iter_mut().enumerate() {
+                    *lane = f(*lane, *x.add(whole * width + i));
                 }
-                width /= 2;
+                let mut half = if whole > 0 { LANES } else { rest.next_power_of_two() } / 2;
+                while half > 0 {
+                    let (low, high) = lanes.split_at_mut(half);
+                    for (a, b) in low.iter_mut().zip(high) {
+                        *a = join(*a, *b);
+                    }
+                    half /= 2;
+                }
+                total = join(total, lanes[0]);
             }
-            *acc = join(*acc, lanes[0]);
-        }
-        while i < n {
-            *acc = f(*acc, *x.add(i));
-            i += 1;
+            *acc.add(r) = total;
         }
     }
 }
 
 /// # Safety
-/// As [`FoldTile`](crate::ir::FoldTile), with `n` accumulators.
+/// As [`FoldTile`] of columns: `rows` runs of `n` elements, `n` accumulators.
 #[inline(always)]
-pub unsafe fn fold_columns<T: Copy, A: Copy>(x: *const u8, n: usize, acc: *mut u8, f: impl Fn(A, T) -> A) {
+pub unsafe fn fold_columns<T: Copy, A: Copy>(
+    x: *const u8,
+    n: usize,
+    stride: usize,
+    rows: usize,
+    acc: *mut u8,
+    f: impl Fn(A, T) -> A,
+) {
     let (x, acc) = (x as *const T, acc as *mut A);
-    // SAFETY: the caller vouches for `n` elements and `n` accumulators.
+    // SAFETY: the caller vouches for the elements and accumulators.
     unsafe {
-        for i in 0..n {
-            *acc.add(i) = f(*acc.add(i), *x.add(i));
+        let mut r = 0;
+        // Four rows to one pass over the accumulators.
+        while r + 4 <= rows {
+            let row = |i: usize| x.add((r + i) * stride);
+            let (a, b, c, d) = (row(0), row(1), row(2), row(3));
+            for i in 0..n {
+                *acc.add(i) = f(f(f(f(*acc.add(i), *a.add(i)), *b.add(i)), *c.add(i)), *d.add(i));
+            }
+            r += 4;
+        }
+        while r < rows {
+            let x = x.add(r * stride);
+            for i in 0..n {
+                *acc.add(i) = f(*acc.add(i), *x.add(i));
+            }
+            r += 1;
         }
     }
 }
@@ -290,19 +321,19 @@ macro_rules! fold_level {
         /// # Safety
         /// As [`FoldTile`], and the CPU must have the instruction set.
         $(#[target_feature(enable = $feature)])?
-        unsafe fn $rows<F: Fold, T: Element, A: Acc>(x: *const u8, n: usize, acc: *mut u8) {
+        unsafe fn $rows<F: Fold, T: Element, A: Acc>(x: *const u8, n: usize, stride: usize, rows: usize, acc: *mut u8) {
             // SAFETY: the caller vouches for the pointers.
             unsafe {
-                fold_rows::<T, A>(x, n, acc, A::start::<F>(),
+                fold_rows::<T, A>(x, n, stride, rows, acc, A::start::<F>(),
                     #[inline(always)] |a, x| F::step(a, A::widen(x)), #[inline(always)] |a, b| F::join(a, b))
             }
         }
         /// # Safety
         /// As [`FoldTile`], and the CPU must have the instruction set.
         $(#[target_feature(enable = $feature)])?
-        unsafe fn $columns<F: Fold, T: Element, A: Acc>(x: *const u8, n: usize, acc: *mut u8) {
+        unsafe fn $columns<F: Fold, T: Element, A: Acc>(x: *const u8, n: usize, stride: usize, rows: usize, acc: *mut u8) {
             // SAFETY: the caller vouches for the pointers.
-            unsafe { fold_columns::<T, A>(x, n, acc, #[inline(always)] |a, x| F::step(a, A::widen(x))) }
+            unsafe { fold_columns::<T, A>(x, n, stride, rows, acc, #[inline(always)] |a, x| F::step(a, A::widen(x))) }
         }
     };
 }

@@ -46,6 +46,38 @@ impl Walk {
         self.shape.len() == 1 && self.strides[0] == 0
     }
 
+    /// Bytes of an element.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// The length of the innermost axis and the step along it.
+    pub fn last(&self) -> (usize, isize) {
+        let last = self.shape.len() - 1;
+        (self.shape[last], self.strides[last])
+    }
+
+    /// Where element `start` lies, in bytes from element zero.
+    pub fn offset(&self, start: usize) -> isize {
+        let (mut rest, mut offset) = (start, 0);
+        for (&dim, &stride) in self.shape.iter().zip(&self.strides).rev() {
+            offset += (rest % dim) as isize * stride;
+            rest /= dim;
+        }
+        offset * self.size as isize
+    }
+
+    /// Where the innermost axis is walked in leaps: the axis along which memory is contiguous, as its length and the
+    /// number of rows from one step along it to the next.
+    pub fn turned(&self) -> Option<(usize, usize)> {
+        let last = self.shape.len() - 1;
+        if matches!(self.strides[last], 0 | 1) {
+            return None;
+        }
+        let axis = self.strides[..last].iter().position(|&s| s == 1)?;
+        Some((self.shape[axis], self.shape[axis + 1..last].iter().product()))
+    }
+
     /// Copies elements `start..start + n` of the view into `out`.
     ///
     /// # Safety
@@ -88,6 +120,11 @@ impl Walk {
                         let v = *from;
                         for i in 0..run {
                             *out.add(i) = v;
+                        }
+                    }
+                    -1 => {
+                        for i in 0..run {
+                            *out.add(i) = *from.sub(i);
                         }
                     }
                     _ => {

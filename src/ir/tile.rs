@@ -48,12 +48,12 @@ impl MapFn {
     }
 }
 
-/// Folds `n` elements into accumulators: one (`rows`) or one per element (`columns`). Floats accumulate in f64,
-/// integers in i64.
+/// Folds `rows` runs of `n` elements, which begin `stride` elements apart, into accumulators: one for each run (`rows`) or one for each
+/// place in a run (`columns`). Floats accumulate in f64, integers in i64.
 ///
 /// # Safety
-/// `x` must hold `n` elements of the dtype the tile was made for, `acc` one or `n` accumulators.
-pub type FoldTile = unsafe fn(x: *const u8, n: usize, acc: *mut u8);
+/// `x` must hold the runs, of the dtype the tile was made for, `acc` `rows` or `n` accumulators.
+pub type FoldTile = unsafe fn(x: *const u8, n: usize, stride: usize, rows: usize, acc: *mut u8);
 
 /// A reduction: start value, fold, how two partial results join, and what is made of the total.
 pub struct ReduceFn {

@@ -18,7 +18,7 @@ crate::params! {
 }
 
 macro_rules! arg_extreme {
-    ($id:ident, $name:literal, $doc:literal, $better:expr, $like:literal) => {
+    ($id:ident, $name:literal, $doc:literal, $least:literal, $like:literal) => {
         pub static $id: Op = Op {
             name: $name,
             aliases: &[],
@@ -65,8 +65,7 @@ macro_rules! arg_extreme {
                     };
                     let data = ins[0].dense()?;
                     with_dtype!(ins[0].dtype(), T => {
-                        let better: fn(T, T) -> bool = $better;
-                        crate::cpu::index::arg_best(data.slice::<T>(), n, inner, better, outs[0].slice::<T>());
+                        crate::cpu::best::arg_best(data.slice::<T>(), n, inner, $least, outs[0].slice::<T>());
                     });
                     Ok(())
                 },
@@ -86,14 +85,14 @@ arg_extreme!(
     ARGMAX,
     "argmax",
     "Position of the largest element, in the dtype of the data; the first of equal ones.",
-    |new, best| new > best,
+    false,
     "lambda data, axis=None, keepdims=False: np.argmax(data, axis, keepdims=keepdims)"
 );
 arg_extreme!(
     ARGMIN,
     "argmin",
     "Position of the smallest element, in the dtype of the data; the first of equal ones.",
-    |new, best| new < best,
+    true,
     "lambda data, axis=None, keepdims=False: np.argmin(data, axis, keepdims=keepdims)"
 );
 

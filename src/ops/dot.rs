@@ -58,7 +58,7 @@ fn product(
             let to = out.slice::<half::f16>();
             let mut wide = vec![0f32; to.len()];
             f32s(&a.cast(DType::F32)?, &b.cast(DType::F32)?, &mut wide)?;
-            to.iter_mut().zip(wide).for_each(|(t, w)| *t = half::f16::from_f32(w));
+            crate::cpu::cast::cast_slice(&wide, to);
             Ok(())
         }
     }

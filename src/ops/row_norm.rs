@@ -60,7 +60,7 @@ fn forward<T: Row>(t: &[Tensor], eps: f64, out: &mut [Output]) -> Result<()> {
 
 /// Stores values computed in a wider dtype.
 fn narrow<T: Row>(out: &mut Output, dtype: DType, wide: &[T]) {
-    crate::with_dtype!(dtype, U => out.slice::<U>().iter_mut().zip(wide).for_each(|(o, v)| *o = v.cast()));
+    crate::with_dtype!(dtype, U => crate::cpu::cast::cast_slice(wide, out.slice::<U>()));
 }
 
 /// Whether a gradient is the constant zero that stands for an output nobody used.

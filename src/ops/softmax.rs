@@ -82,7 +82,7 @@ fn in_rows<T: Row>(ins: &[Tensor], out: &mut Output, dtype: DType, f: impl Fn(&[
     }
     let mut temp = vec![T::default(); ins[0].numel()];
     f(&slices, &mut temp);
-    crate::with_dtype!(dtype, U => out.slice::<U>().iter_mut().zip(temp).for_each(|(o, v)| *o = v.cast()));
+    crate::with_dtype!(dtype, U => crate::cpu::cast::cast_slice(&temp, out.slice::<U>()));
     Ok(())
 }
 

@@ -80,7 +80,15 @@ impl Value {
             offset: leaf.storage.offset,
             strides,
         });
-        run_fold(&region.program, specs.collect(), &permuted, f, order.extent, self.dtype, &mut buffer);
+        run_fold(
+            &region.program,
+            &mut specs.collect::<smallvec::SmallVec<[_; 4]>>(),
+            &permuted,
+            f,
+            order.extent,
+            self.dtype,
+            &mut buffer,
+        );
         let strides = crate::base::layout::c_strides(&self.shape);
         Ok(Storage { buffer: Arc::new(buffer), strides, offset: 0 })
     }
@@ -170,7 +178,7 @@ impl Value {
                     (None, None) => unreachable!("every output has a target"),
                 })
                 .collect();
-            run_map(&program, specs, &self.shape, &mut targets);
+            run_map(&program, &mut specs, &self.shape, &mut targets);
         }
         for ((output, buffer), donor) in outputs.iter().zip(fresh).zip(&donor) {
             let buffer = match (buffer, donor) {

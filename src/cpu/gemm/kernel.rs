@@ -1,7 +1,7 @@
-//! The loops for small products and for a matrix times a vector, once, generic over the vector unit.
+//! The register tile of the matrix product and the loops for a matrix times a vector, once, generic over the vector unit.
 //!
 //! One register tile of C (`MR` rows, one or two vectors wide) is kept in registers while k runs. Rows of B are loaded as
-//! vectors, elements of A are broadcast from wherever they lie, so a small product needs no packing.
+//! vectors, elements of A are broadcast from wherever they lie, so that nothing has to be copied first.
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
@@ -33,6 +33,8 @@ pub unsafe trait Simd<T: Copy>: Copy {
     /// Rows of the largest tile, which is two vectors wide.
     const MR: usize;
     const NR: usize = 2 * Self::LANES;
+    /// Distance between steps of a copied block of A: the rows of a tile, rounded up for the vectors that copy them.
+    const PAD: usize = Self::MR.next_multiple_of(8);
 
     /// # Safety
     /// See the trait.
@@ -62,10 +64,38 @@ pub unsafe trait Simd<T: Copy>: Copy {
     /// # Safety
     /// See the trait.
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
+    /// Brings a line that is about to be used into the cache.
+    /// # Safety
+    /// See the trait; `p` may be any address.
+    unsafe fn prefetch(p: *const T);
+    /// A tile of `rows` rows, at most `MR`.
+    /// # Safety
+    /// See [`tile`].
+    #[inline]
+    unsafe fn rows(t: &Tile<T>, rows: usize) {
+        let wide = t.cols > Self::LANES;
+        let copied = t.a_row == 1 && t.a_col == Self::PAD as isize && t.b_row == Self::NR as isize;
+        macro_rules! pick {
+            ($($r:literal)*) => {
+                match rows {
+                    // SAFETY: as the caller says.
+                    $($r => unsafe {
+                        match (wide, copied) {
+                            (true, true) => Self::run::<$r, 2, true>(t),
+                            (true, false) => Self::run::<$r, 2, false>(t),
+                            (false, _) => Self::run::<$r, 1, false>(t),
+                        }
+                    },)*
+                    _ => unreachable!("a tile has 1 to {} rows", Self::MR),
+                }
+            };
+        }
+        if Self::MR > 8 { pick!(1 2 3 4 5 6 7 8 9 10 11 12 13 14) } else { pick!(1 2 3 4 5 6 7 8) }
+    }
     /// [`tile`], compiled for this vector unit.
     /// # Safety
     /// See [`tile`].
-    unsafe fn run<const R: usize, const NV: usize>(t: &Tile<T>);
+    unsafe fn run<const R: usize, const NV: usize, const COPIED: bool>(t: &Tile<T>);
     /// [`dots`], compiled for this vector unit.
     /// # Safety
     /// See [`dots`].
@@ -82,12 +112,22 @@ pub unsafe trait Simd<T: Copy>: Copy {
 /// The CPU has the unit `S`; the pointers of `t` cover `R × k`, `k × cols` and `R × cols` elements at the given strides;
 /// `cols` is above `(NV - 1) · LANES` and at most `NV · LANES`.
 #[inline(always)]
-unsafe fn tile<T: Copy, S: Simd<T>, const R: usize, const NV: usize>(t: &Tile<T>) {
+unsafe fn tile<T: Copy, S: Simd<T>, const R: usize, const NV: usize, const COPIED: bool>(t: &Tile<T>) {
     // SAFETY: every address is inside the areas that the caller vouches for; vectors but the last are full.
     unsafe {
         let mask = S::mask(t.cols - (NV - 1) * S::LANES);
         let mut acc = [[S::zero(); NV]; R];
         let (mut a, mut b) = (t.a, t.b);
+        // A pointer for every four rows, unrelated to the compiler: one chain of additions through all rows would take
+        // longer than the multiplications.
+        let mut rows: [*const T; 4] =
+            std::array::from_fn(|i| std::hint::black_box(t.a.wrapping_offset(4 * i as isize * t.a_row)));
+        if t.accumulate {
+            for i in 0..R {
+                S::prefetch(t.c.offset(i as isize * t.c_row));
+                S::prefetch(t.c.offset(i as isize * t.c_row).wrapping_add(t.cols - 1));
+            }
+        }
         for _ in 0..t.k {
             let mut row = [S::zero(); NV];
             for (v, x) in row.iter_mut().enumerate() {
@@ -95,13 +135,18 @@ unsafe fn tile<T: Copy, S: Simd<T>, const R: usize, const NV: usize>(t: &Tile<T>
                 *x = if v + 1 < NV { S::load(p) } else { S::load_part(p, mask) };
             }
             for (i, acc) in acc.iter_mut().enumerate() {
-                let x = S::splat(a.offset(i as isize * t.a_row));
+                let x =
+                    if COPIED { S::splat(a.add(i)) } else { S::splat(rows[i / 4].offset((i % 4) as isize * t.a_row)) };
                 for v in 0..NV {
                     acc[v] = S::fma(x, row[v], acc[v]);
                 }
             }
-            a = a.wrapping_offset(t.a_col);
-            b = b.wrapping_offset(t.b_row);
+            if COPIED {
+                (a, b) = (a.wrapping_add(S::PAD), b.wrapping_add(S::NR));
+            } else {
+                rows = rows.map(|row| row.wrapping_offset(t.a_col));
+                b = b.wrapping_offset(t.b_row);
+            }
         }
         for (i, acc) in acc.iter().enumerate() {
             let c = t.c.offset(i as isize * t.c_row);
@@ -264,14 +309,14 @@ unsafe fn axpy_columns<T: Copy, S: Simd<T>, const R: usize>(d: &Gemv<T>, from: u
 macro_rules! compiled {
     ($t:ty $(, $feature:literal)?) => {
         #[inline]
-        unsafe fn run<const R: usize, const NV: usize>(t: &Tile<$t>) {
+        unsafe fn run<const R: usize, const NV: usize, const COPIED: bool>(t: &Tile<$t>) {
             $(#[target_feature(enable = $feature)])?
-            unsafe fn go<S: Simd<$t>, const R: usize, const NV: usize>(t: &Tile<$t>) {
+            unsafe fn go<S: Simd<$t>, const R: usize, const NV: usize, const COPIED: bool>(t: &Tile<$t>) {
                 // SAFETY: as the caller of `run` says.
-                unsafe { tile::<$t, S, R, NV>(t) }
+                unsafe { tile::<$t, S, R, NV, COPIED>(t) }
             }
             // SAFETY: the caller vouches for the CPU and the areas.
-            unsafe { go::<Self, R, NV>(t) }
+            unsafe { go::<Self, R, NV, COPIED>(t) }
         }
         unsafe fn dots(d: &Gemv<$t>) {
             $(#[target_feature(enable = $feature)])?
@@ -315,6 +360,7 @@ macro_rules! x86 {
             x86!(@method store_part(p: *mut $t, m: $m, v: $v) -> (), $store_part(p, m, v));
             x86!(@method fma(a: $v, b: $v, c: $v) -> $v, $fma(a, b, c));
             x86!(@method add(a: $v, b: $v) -> $v, $add(a, b));
+            x86!(@method prefetch(p: *const $t) -> (), _mm_prefetch(p.cast(), _MM_HINT_T0));
         }
     };
     (@method $name:ident($($arg:ident: $ty:ty),*) -> $out:ty, $body:expr) => {
@@ -433,6 +479,8 @@ macro_rules! plain {
             unsafe fn add(a: Self::V, b: Self::V) -> Self::V {
                 std::array::from_fn(|i| a[i] + b[i])
             }
+            #[inline(always)]
+            unsafe fn prefetch(_: *const $t) {}
         }
     };
 }

@@ -1,0 +1,227 @@
+//! Positions of extremes.
+
+use crate::base::{Element, Level};
+use crate::cpu::map::Shared;
+use crate::cpu::pool;
+
+/// Elements that are compared as values before anyone asks where they are.
+const BLOCK: usize = 512;
+const LANES: usize = 64;
+/// Columns side by side.
+const WIDTH: usize = 512;
+
+#[inline(always)]
+fn is_nan<T: Element>(v: T) -> bool {
+    T::FLOAT && v.partial_cmp(&v).is_none()
+}
+
+/// Whether `v` takes the place of `best`: a nan beats all but a nan, and of equal ones the first stays.
+#[inline(always)]
+fn beats<T: Element, const LEAST: bool>(v: T, best: T) -> bool {
+    let better = if LEAST { v < best } else { v > best };
+    (better | is_nan(v)) & !is_nan(best)
+}
+
+/// The position of the extreme of a run: the extremes of blocks first, as vectors, then a search in one block.
+#[inline(always)]
+fn in_run<T: Element, const LEAST: bool>(run: &[T]) -> usize {
+    // Unknown to the compiler, which would unroll the loop over lanes and then not find the vectors in it.
+    let width = std::hint::black_box(LANES);
+    let (mut best, mut at) = (run[0], 0);
+    for (k, block) in run.chunks(BLOCK).enumerate() {
+        let mut lanes = [block[0]; LANES];
+        for part in block.chunks(width) {
+            for (lane, &v) in lanes.iter_mut().zip(part) {
+                *lane = if beats::<T, LEAST>(v, *lane) { v } else { *lane };
+            }
+        }
+        for &v in &lanes {
+            if beats::<T, LEAST>(v, best) {
+                (best, at) = (v, k * BLOCK);
+            }
+        }
+    }
+    let found = run[at..].iter().position(|&v| v == best || is_nan(v) && is_nan(best));
+    at + found.unwrap_or(0)
+}
+
+/// The positions of the extremes of columns, `step` elements from row to row; `best` holds the values met so far.
+#[inline(always)]
+fn in_columns<T: Element, const LEAST: bool>(data: &[T], n: usize, step: usize, best: &mut [T], out: &mut [T]) {
+    let width = out.len();
+    let best = &mut best[..width];
+    best.copy_from_slice(&data[..width]);
+    out.fill(T::from_i64(0));
+    for k in 1..n {
+        let (row, at) = (&data[k * step..][..width], T::from_i64(k as i64));
+        for i in 0..width {
+            let take = beats::<T, LEAST>(row[i], best[i]);
+            best[i] = if take { row[i] } else { best[i] };
+            out[i] = if take { at } else { out[i] };
+        }
+    }
+}
+
+/// One piece of the work: whole runs, or columns of one block.
+#[inline(always)]
+fn piece<T: Element, const LEAST: bool>(data: &[T], n: usize, inner: usize, out: &mut [T]) {
+    if inner == 1 {
+        for (run, out) in data.chunks_exact(n).zip(out) {
+            *out = T::from_i64(in_run::<T, LEAST>(run) as i64);
+        }
+        return;
+    }
+    let mut best = [data[0]; WIDTH];
+    for (c, out) in out.chunks_mut(WIDTH).enumerate() {
+        in_columns::<T, LEAST>(&data[c * WIDTH..], n, inner, &mut best, out);
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::*;
+
+    /// # Safety
+    /// The CPU has AVX2.
+    #[target_feature(enable = "avx2,fma,bmi2")]
+    pub unsafe fn avx2<T: Element, const LEAST: bool>(data: &[T], n: usize, inner: usize, out: &mut [T]) {
+        piece::<T, LEAST>(data, n, inner, out)
+    }
+
+    /// # Safety
+    /// The CPU has AVX-512.
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi2")]
+    pub unsafe fn avx512<T: Element, const LEAST: bool>(data: &[T], n: usize, inner: usize, out: &mut [T]) {
+        piece::<T, LEAST>(data, n, inner, out)
+    }
+}
+
+fn by_level<T: Element, const LEAST: bool>(data: &[T], n: usize, inner: usize, out: &mut [T]) {
+    match Level::get() {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the level says what the CPU has.
+        Level::Avx512 => unsafe { x86::avx512::<T, LEAST>(data, n, inner, out) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        Level::Avx2 => unsafe { x86::avx2::<T, LEAST>(data, n, inner, out) },
+        _ => piece::<T, LEAST>(data, n, inner, out),
+    }
+}
+
+/// For each place of the outer and inner axes, the position along the middle one (`n` long) of the element that beats
+/// all others; the first of equal ones, and a nan beats everything.
+pub fn arg_best<T: Element>(data: &[T], n: usize, inner: usize, least: bool, out: &mut [T]) {
+    if out.is_empty() || n == 0 {
+        return;
+    }
+    let run = if least { by_level::<T, true> } else { by_level::<T, false> };
+    let outer = out.len() / inner;
+    assert_eq!(data.len(), outer * n * inner, "argmax: whole blocks");
+    if inner == 1 && outer == 1 && n >= 2 * pool::GRAIN {
+        return long_run(data, least, out);
+    }
+    // Blocks of columns, or runs.
+    let blocks = if inner == 1 {
+        1
+    } else {
+        inner.div_ceil(WIDTH).max((2 * pool::threads()).div_ceil(outer).min(inner / 64)).max(1)
+    };
+    let target = Shared(out.as_mut_ptr());
+    pool::split(outer * blocks, pool::GRAIN.div_ceil(n * inner.div_ceil(blocks)), |from, to| {
+        if blocks == 1 {
+            // SAFETY: pieces are disjoint runs of the output.
+            let out = unsafe { std::slice::from_raw_parts_mut(target.get().add(from * inner), (to - from) * inner) };
+            for (o, out) in out.chunks_exact_mut(if inner == 1 { to - from } else { inner }).enumerate() {
+                let many = if inner == 1 { to - from } else { 1 };
+                run(&data[(from + o) * n * inner..][..many * n * inner], n, inner, out);
+            }
+            return;
+        }
+        for p in from..to {
+            let (o, b) = (p / blocks, p % blocks);
+            let (col, end) = (b * inner / blocks, (b + 1) * inner / blocks);
+            // SAFETY: as above.
+            let out = unsafe { std::slice::from_raw_parts_mut(target.get().add(o * inner + col), end - col) };
+            run(&data[o * n * inner + col..], n, inner, out);
+        }
+    });
+}
+
+/// One long run: an extreme of each piece, then of those.
+fn long_run<T: Element>(data: &[T], least: bool, out: &mut [T]) {
+    let mut found = vec![0usize; data.len().div_ceil(pool::GRAIN)];
+    let target = Shared(found.as_mut_ptr());
+    pool::split(found.len(), 1, |from, to| {
+        for p in from..to {
+            let part = &data[p * pool::GRAIN..data.len().min((p + 1) * pool::GRAIN)];
+            let at = position(part, least);
+            // SAFETY: each piece has a place of its own.
+            unsafe { *target.get().add(p) = p * pool::GRAIN + at };
+        }
+    });
+    let ends: Vec<T> = found.iter().map(|&i| data[i]).collect();
+    out[0] = T::from_i64(found[position(&ends, least)] as i64);
+}
+
+/// The position of the extreme of one run as a number: float16 could not hold it.
+fn position<T: Element>(run: &[T], least: bool) -> usize {
+    #[cfg(target_arch = "x86_64")]
+    {
+        /// # Safety
+        /// The CPU has AVX-512.
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi2")]
+        unsafe fn avx512<T: Element>(run: &[T], least: bool) -> usize {
+            if least { in_run::<T, true>(run) } else { in_run::<T, false>(run) }
+        }
+        /// # Safety
+        /// The CPU has AVX2.
+        #[target_feature(enable = "avx2,fma,bmi2")]
+        unsafe fn avx2<T: Element>(run: &[T], least: bool) -> usize {
+            if least { in_run::<T, true>(run) } else { in_run::<T, false>(run) }
+        }
+        // SAFETY: the level says what the CPU has.
+        unsafe {
+            match Level::get() {
+                Level::Avx512 => return avx512(run, least),
+                Level::Avx2 => return avx2(run, least),
+                Level::Baseline => {}
+            }
+        }
+    }
+    if least { in_run::<T, true>(run) } else { in_run::<T, false>(run) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn agrees_with_a_plain_search() {
+        let odd = |i: usize| ((i * 7919) % 1009) as f32 - 500.0;
+        for (outer, n, inner) in
+            [(1, 1, 1), (3, 7, 1), (1, 2000, 1), (1, 70_000, 1), (2, 9, 700), (40, 300, 1), (2, 600, 3)]
+        {
+            for nan in [None, Some(n / 2)] {
+                let mut data: Vec<f32> = (0..outer * n * inner).map(odd).collect();
+                if let Some(k) = nan {
+                    data[k * inner] = f32::NAN;
+                }
+                for least in [false, true] {
+                    let mut out = vec![-1.0; outer * inner];
+                    arg_best(&data, n, inner, least, &mut out);
+                    for (place, &got) in out.iter().enumerate() {
+                        let at = |k: usize| data[place / inner * n * inner + k * inner + place % inner];
+                        let mut want = 0;
+                        for k in 1..n {
+                            let better = if least { at(k) < at(want) } else { at(k) > at(want) };
+                            if !at(want).is_nan() && (better || at(k).is_nan()) {
+                                want = k;
+                            }
+                        }
+                        assert_eq!(got, want as f32, "{outer}x{n}x{inner} place {place} least {least} nan {nan:?}");
+                    }
+                }
+            }
+        }
+    }
+}

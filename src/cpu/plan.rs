@@ -1,0 +1,294 @@
+//! A program made ready to run: element functions picked, registers placed, leaves read in the cheapest way.
+
+use crate::base::{DType, Element, Level};
+use crate::cpu::cast::cast_tile;
+use crate::cpu::walk::Walk;
+use crate::ir::program::{Reg, Scalar, Step};
+use crate::ir::{In, Program, Source, Tile};
+use crate::with_dtype;
+use smallvec::{SmallVec, smallvec};
+
+/// Bytes of first-level cache that registers may take.
+const TILE_BYTES: usize = 24 << 10;
+pub const MAX_TILE: usize = 2048;
+const MIN_TILE: usize = 128;
+/// Rows shorter than this are gathered: running the program has a cost of its own.
+const SHORT_ROW: usize = 48;
+
+/// One leaf of a program: where element zero lies and how the iteration shape walks over it.
+pub struct Leaf {
+    pub ptr: *const u8,
+    pub walk: Walk,
+}
+
+/// Where a register lives while a tile runs.
+#[derive(Clone, Copy, PartialEq)]
+enum Place {
+    /// A run of the leaf's own memory.
+    Memory,
+    /// One element standing for all.
+    Splat,
+    /// A run of the leaf's memory, or one element, as long as the tile lies in one row; else a copy in this slot.
+    Row(usize),
+    /// A leaf that is copied to this slot of the scratch space.
+    Gather(usize),
+    /// A transposed leaf: block `k` of the caller's.
+    Block(usize),
+    /// A slot of the scratch space.
+    Slot(usize),
+    /// The memory of output `k`.
+    Output(usize),
+}
+
+struct Op<'a> {
+    tile: Tile,
+    ins: SmallVec<[Arg; 3]>,
+    imm: &'a [f64],
+    out: Reg,
+}
+
+#[derive(Clone, Copy)]
+enum Arg {
+    Reg(Reg),
+    Const(usize),
+}
+
+/// A program made ready: tiles picked, registers placed.
+pub struct Plan<'a> {
+    leaves: &'a [Leaf],
+    ops: SmallVec<[Op<'a>; 8]>,
+    consts: SmallVec<[u64; 8]>,
+    places: SmallVec<[Place; 16]>,
+    sizes: SmallVec<[u8; 16]>,
+    slots: usize,
+    /// The length of the rows that leaves can be read along; 0 where all leaves are contiguous.
+    pub row: usize,
+    /// Transposed leaves, in the order of their blocks.
+    pub turned: SmallVec<[usize; 2]>,
+    pub tile: usize,
+}
+
+/// Memory that a tile works in.
+#[derive(Clone, Copy)]
+pub struct Frame {
+    /// [`Plan::scratch`] bytes.
+    pub scratch: *mut u8,
+    /// Where the values of transposed leaf `k` begin: at `blocks + k * BLOCK_BYTES`.
+    pub blocks: *mut u8,
+}
+
+/// Room for a block of one transposed leaf.
+pub const BLOCK_BYTES: usize = 16 << 10;
+
+/// Bytes of a scalar as an element of `dtype`, in the low end of a word.
+pub fn scalar_bits(scalar: Scalar, dtype: DType) -> u64 {
+    with_dtype!(dtype, T => {
+        let v: T = match scalar {
+            Scalar::Float(v) => T::from_f64(v),
+            Scalar::Int(v) => T::from_i64(v),
+        };
+        let mut bits = 0u64;
+        // SAFETY: every element type is plain data of at most eight bytes.
+        unsafe { std::ptr::write_unaligned((&raw mut bits).cast::<T>(), v) };
+        bits
+    })
+}
+
+impl<'a> Plan<'a> {
+    /// `turn` allows transposed leaves to be read in blocks, which the caller then fills.
+    pub fn new(program: &'a Program, leaves: &'a [Leaf], turn: bool) -> Plan<'a> {
+        debug_assert_eq!(program.check(), Ok(()));
+        let level = Level::get();
+        let first = program.leaves.len();
+        let count = first + program.instrs.len();
+        let mut consts = SmallVec::new();
+        let mut last_use: SmallVec<[u32; 16]> = smallvec![0; count];
+        let mut ops: SmallVec<[Op; 8]> = SmallVec::with_capacity(program.instrs.len());
+        for (i, instr) in program.instrs.iter().enumerate() {
+            let (tile, from) = match instr.step {
+                Step::Map(f) => {
+                    ((f.tile)(instr.dtype, level).expect("a map has a tile for its compute dtypes"), instr.dtype)
+                }
+                Step::Cast(from) => (cast_tile(from, instr.dtype), from),
+            };
+            let ins = instr.ins.iter().map(|source| match *source {
+                Source::Reg(reg) => {
+                    last_use[reg as usize] = i as u32 + 1;
+                    Arg::Reg(reg)
+                }
+                Source::Scalar(scalar) => {
+                    consts.push(scalar_bits(scalar, from));
+                    Arg::Const(consts.len() - 1)
+                }
+            });
+            ops.push(Op { tile, ins: ins.collect(), imm: &instr.imm, out: (first + i) as Reg });
+        }
+        let sizes: SmallVec<[u8; 16]> = (0..count).map(|r| program.dtype(r as Reg).size() as u8).collect();
+        let mut plan = Plan {
+            leaves,
+            ops,
+            consts,
+            places: smallvec![Place::Memory; count],
+            sizes,
+            slots: 0,
+            row: row_of(leaves),
+            turned: smallvec![],
+            tile: 0,
+        };
+        plan.place_all(program, &last_use, turn);
+        let widest = plan.sizes.iter().copied().max().unwrap_or(4) as usize;
+        plan.tile = (TILE_BYTES / (widest * (plan.slots + 1))).clamp(MIN_TILE, MAX_TILE) & !63;
+        plan
+    }
+
+    /// Linear scan: a slot is free again after the last use of what it holds.
+    fn place_all(&mut self, program: &Program, last_use: &[u32], turn: bool) {
+        let (mut free, mut slots) = (SmallVec::<[usize; 8]>::new(), 0usize);
+        let mut slot = |free: &mut SmallVec<[usize; 8]>| {
+            free.pop().unwrap_or_else(|| {
+                slots += 1;
+                slots - 1
+            })
+        };
+        let mut axis = None;
+        for (reg, leaf) in self.leaves.iter().enumerate() {
+            let (row, step) = leaf.walk.last();
+            let found = leaf.walk.turned();
+            self.places[reg] = if leaf.walk.is_splat() {
+                Place::Splat
+            } else if leaf.walk.is_flat() {
+                Place::Memory
+            } else if self.row > 0 && matches!(step, 0 | 1) {
+                Place::Row(slot(&mut free))
+            } else if turn
+                && let Some((len, apart)) = found
+                && row == self.row
+                && axis.is_none_or(|a| a == (len, apart, leaf.walk.size()))
+            {
+                // Leaves that are turned about one axis share the blocks' geometry.
+                axis = Some((len, apart, leaf.walk.size()));
+                self.turned.push(reg);
+                Place::Block(self.turned.len() - 1)
+            } else {
+                Place::Gather(slot(&mut free))
+            };
+        }
+        for i in 0..self.ops.len() {
+            let out = self.ops[i].out as usize;
+            self.places[out] = match program.outputs.iter().position(|&o| o as usize == out) {
+                Some(k) => Place::Output(k),
+                None => Place::Slot(slot(&mut free)),
+            };
+            for arg in &self.ops[i].ins {
+                if let Arg::Reg(reg) = arg
+                    && let Place::Slot(s) | Place::Gather(s) | Place::Row(s) = self.places[*reg as usize]
+                    && last_use[*reg as usize] == i as u32 + 1
+                    && !free.contains(&s)
+                {
+                    free.push(s);
+                }
+            }
+        }
+        self.slots = slots;
+    }
+
+    /// The first transposed leaf's axis: see [`Walk::turned`].
+    pub fn turned_axis(&self) -> Option<(usize, usize)> {
+        self.turned.first().and_then(|&leaf| self.leaves[leaf].walk.turned())
+    }
+
+    /// Bytes of scratch space that [`Plan::run`] needs.
+    pub fn scratch(&self) -> usize {
+        (self.slots + 1) * self.tile * 8
+    }
+
+    /// Runs elements `start..start + n`, at most one tile. `output(k)` is where output `k` of this tile goes.
+    ///
+    /// # Safety
+    /// Leaves must be readable over the whole iteration shape; outputs must have room for `n` elements; the frame must
+    /// have what it describes, aligned to eight, and blocks must hold the transposed leaves of this tile.
+    #[inline]
+    pub unsafe fn run(&self, start: usize, n: usize, frame: Frame, output: impl Fn(usize) -> *mut u8) {
+        let slot = |s: usize| frame.scratch.wrapping_add(s * self.tile * 8);
+        let in_row = self.in_row(start, n);
+        // SAFETY: the caller vouches for leaves, outputs and scratch; slots do not overlap.
+        unsafe {
+            for (leaf, place) in self.leaves.iter().zip(&self.places) {
+                match *place {
+                    Place::Gather(s) => leaf.walk.gather(leaf.ptr, start, n, slot(s)),
+                    Place::Row(s) if !in_row => leaf.walk.gather(leaf.ptr, start, n, slot(s)),
+                    _ => {}
+                }
+            }
+            for op in &self.ops {
+                let mut ins = [In { ptr: std::ptr::null(), splat: false }; 4];
+                for (i, arg) in ins.iter_mut().zip(&op.ins) {
+                    *i = match *arg {
+                        Arg::Const(c) => In { ptr: (&raw const self.consts[c]).cast(), splat: true },
+                        Arg::Reg(reg) => self.place(reg as usize, start, in_row, frame, &output),
+                    };
+                }
+                let out = match self.places[op.out as usize] {
+                    Place::Slot(s) => slot(s),
+                    Place::Output(k) => output(k),
+                    _ => unreachable!("a result is never a leaf"),
+                };
+                let ins = &ins[..op.ins.len()];
+                if ins.iter().any(|i| i.ptr == out) {
+                    // In place on a donated leaf: a loop whose ends alias would not be vectorised.
+                    let spare = slot(self.slots);
+                    (op.tile)(ins, spare, n, op.imm);
+                    std::ptr::copy_nonoverlapping(spare, out, n * self.sizes[op.out as usize] as usize);
+                } else {
+                    (op.tile)(ins, out, n, op.imm);
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn in_row(&self, start: usize, n: usize) -> bool {
+        self.row > 0 && start % self.row + n <= self.row
+    }
+
+    #[inline]
+    fn place(&self, reg: usize, start: usize, in_row: bool, frame: Frame, output: &impl Fn(usize) -> *mut u8) -> In {
+        let slot = |s: usize| In { ptr: frame.scratch.wrapping_add(s * self.tile * 8), splat: false };
+        match self.places[reg] {
+            Place::Memory => {
+                In { ptr: self.leaves[reg].ptr.wrapping_add(start * self.sizes[reg] as usize), splat: false }
+            }
+            Place::Splat => In { ptr: self.leaves[reg].ptr, splat: true },
+            Place::Row(_) if in_row => {
+                let leaf = &self.leaves[reg];
+                let ptr = leaf.ptr.wrapping_offset(leaf.walk.offset(start));
+                In { ptr, splat: leaf.walk.last().1 == 0 }
+            }
+            Place::Block(k) => In { ptr: frame.blocks.wrapping_add(k * BLOCK_BYTES), splat: false },
+            Place::Row(s) | Place::Gather(s) | Place::Slot(s) => slot(s),
+            Place::Output(k) => In { ptr: output(k), splat: false },
+        }
+    }
+
+    /// Element zero of a leaf that is a run of memory: its values are there without running anything.
+    pub fn direct(&self, reg: Reg) -> Option<*const u8> {
+        match (self.places[reg as usize], self.leaves.get(reg as usize)) {
+            (Place::Memory, Some(leaf)) => Some(leaf.ptr),
+            _ => None,
+        }
+    }
+
+    /// Where a register can be read after [`Plan::run`] of this tile.
+    pub fn result(&self, reg: Reg, start: usize, n: usize, frame: Frame) -> In {
+        self.place(reg as usize, start, self.in_row(start, n), frame, &|_| std::ptr::null_mut())
+    }
+}
+
+/// The longest rows along which every leaf is contiguous, constant or walked in even steps; 0 where there is no need of
+/// rows, or they would be short.
+fn row_of(leaves: &[Leaf]) -> usize {
+    let uneven = leaves.iter().filter(|leaf| !leaf.walk.is_flat() && !leaf.walk.is_splat());
+    // Rows are whole trailing axes of one shape, so the shortest divides all others.
+    let row = uneven.map(|leaf| leaf.walk.last().0).min().unwrap_or(0);
+    if row < SHORT_ROW { 0 } else { row }
+}
