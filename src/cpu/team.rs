@@ -58,6 +58,11 @@ unsafe impl Send for Team {}
 static TEAM: AtomicPtr<Team> = AtomicPtr::new(std::ptr::null_mut());
 static MAKING: Mutex<()> = Mutex::new(());
 
+/// Holds the making of a team while the process forks.
+pub(super) fn hold() -> super::fork::Held {
+    Box::new(lock(&MAKING))
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poison| poison.into_inner())
 }
