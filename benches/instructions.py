@@ -120,13 +120,15 @@ def main() -> int:
         subprocess.run(command, check=True, capture_output=True)
         parts = sorted(out.parent.glob("part.*"), key=lambda p: int(p.suffix[1:]))
         # Before the first mark lies the start; then warm-ups and counted runs take turns.
-        counted = parts[1 :: 2]
+        counted = parts[1::2]
         assert len(counted) == len(RECORD), f"{len(parts)} parts"
         print(f"{'instructions in oxgrad':34}{'now':>8}{'record':>8}{'ratio':>7}")
         for (name, record), (_, units), part in zip(RECORD.items(), workloads().values(), counted, strict=True):
             now = count(part) / RUNS / units
             ratio = now / record if record else float("inf")
-            note = "  above its limit" if ratio > 1 + TOLERANCE else "  lower: record it" if ratio < 1 - TOLERANCE else ""
+            note = (
+                "  above its limit" if ratio > 1 + TOLERANCE else "  lower: record it" if ratio < 1 - TOLERANCE else ""
+            )
             print(f"{name:34}{now:8.0f}{record:8}{ratio:7.2f}{note}")
             worst = max(worst, ratio)
     return int(worst > 1 + TOLERANCE)
