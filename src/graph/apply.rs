@@ -21,7 +21,12 @@ pub fn apply(op: &'static Op, inputs: &[Var], args: &Args) -> Result<Outs> {
         Kind::Map(_) | Kind::Reduce(_) | Kind::View(_) => Ok(smallvec![apply1(op, inputs, args)?]),
         Kind::Compose(f) => catch(|| f(inputs, args)),
         Kind::Kernel { .. } => {
-            let outputs = run_kernel(op, inputs, args)?;
+            let mut outputs = run_kernel(op, inputs, args)?;
+            if outputs.len() == 1
+                && let Some(tensor) = outputs.pop()
+            {
+                return Ok(smallvec![recorded(op, inputs, args, tensor)]);
+            }
             let node = is_recorded(inputs).then(|| record(op, inputs, args, &outputs));
             let edge = |index| node.as_ref().map(|node| Edge { node: node.clone(), index });
             Ok(outputs.into_iter().zip(0..).map(|(tensor, i)| Var { tensor, edge: edge(i) }).collect())
@@ -52,9 +57,14 @@ pub fn apply1(op: &'static Op, inputs: &[Var], args: &Args) -> Result<Var> {
             return outs.pop().ok_or_else(|| Error::op(format_args!("{}: no output", op.name)));
         }
     };
-    let edge =
-        is_recorded(inputs).then(|| Edge { node: record(op, inputs, args, std::slice::from_ref(&tensor)), index: 0 });
-    Ok(Var { tensor, edge })
+    Ok(recorded(op, inputs, args, tensor))
+}
+
+/// The only output of an op, on the tape where an input is.
+#[inline]
+fn recorded(op: &'static Op, inputs: &[Var], args: &Args, tensor: Tensor) -> Var {
+    let node = is_recorded(inputs).then(|| record(op, inputs, args, std::slice::from_ref(&tensor)));
+    Var { tensor, edge: node.map(|node| Edge { node, index: 0 }) }
 }
 
 /// The number parameters of an element function.
@@ -73,6 +83,11 @@ fn run_kernel(op: &'static Op, inputs: &[Var], args: &Args) -> Result<SmallVec<[
     let tensors: SmallVec<[Tensor; 3]> = inputs.iter().map(|v| v.tensor.clone()).collect();
     crate::cpu::pool::count_loop();
     cpu(&tensors, args, &mut outputs)?;
+    if outputs.len() == 1
+        && let Some(output) = outputs.pop()
+    {
+        return Ok(smallvec![output.done()]);
+    }
     Ok(outputs.into_iter().map(Output::done).collect())
 }
 

@@ -58,6 +58,7 @@ struct Call<'py> {
 }
 
 /// Splits Python arguments into arrays, parameters and `out`.
+#[inline]
 fn bind<'py>(
     op: &'static Op,
     this: Option<&Bound<'py, PyAny>>,
@@ -67,7 +68,8 @@ fn bind<'py>(
     let mut call = Call { inputs: Inputs::new(), handles: SmallVec::new(), args: Args::new(), out: None };
     let variadic = op.inputs.len() == 1 && op.inputs[0].starts_with('*');
     let mut given: SmallVec<[Option<Bound<'py, PyAny>>; 4]> = smallvec::smallvec![None; op.inputs.len()];
-    let mut params: SmallVec<[Option<Param>; 4]> = smallvec::smallvec![None; op.params.len()];
+    op.params.iter().for_each(|spec| call.args.push(spec.default.value()));
+    let mut named: SmallVec<[bool; 16]> = SmallVec::from_elem(false, op.params.len());
     let mut next_param = 0;
     let mut seen = 0;
     let push = |call: &mut Call<'py>, name: &str, value: &Bound<'py, PyAny>| -> PyResult<()> {
@@ -100,7 +102,8 @@ fn bind<'py>(
         }
         // After the parameters comes `out`, as in MXNet's generated functions.
         if next_param < op.params.len() {
-            params[next_param] = Some(parse(op.name, &op.params[next_param], &value)?);
+            call.args[next_param] = parse(op.name, &op.params[next_param], &value)?;
+            named[next_param] = true;
             next_param += 1;
         } else if next_param == op.params.len() && call.out.is_none() {
             if !value.is_none() {
@@ -114,9 +117,10 @@ fn bind<'py>(
     }
     if let Some(keywords) = keywords {
         for (key, value) in keywords.iter() {
-            let key = key.cast::<PyString>()?.to_str()?.to_owned();
+            let key = key.cast::<PyString>()?.to_str()?;
             if let Some(i) = op.params.iter().position(|p| p.name == key) {
-                params[i] = Some(parse(op.name, &op.params[i], &value)?);
+                call.args[i] = parse(op.name, &op.params[i], &value)?;
+                named[i] = true;
             } else if let Some(i) = op.inputs.iter().position(|n| n.trim_end_matches('?') == key) {
                 if !value.is_none() {
                     given[i] = Some(value);
@@ -152,20 +156,11 @@ fn bind<'py>(
             }
         }
     }
-    for (spec, value) in op.params.iter().zip(params) {
-        call.args.push(match (value, spec.default) {
-            (Some(value), _) => value,
-            (None, Default::Required) => {
-                let message = format!(
-                    "{}: Required parameter {} of {} is not presented",
-                    op.name,
-                    spec.name,
-                    kind_name(spec.kind)
-                );
-                return Err(Error::op(message).into());
-            }
-            (None, default) => default.value(),
-        });
+    if let Some((spec, _)) = op.params.iter().zip(&named).find(|(p, named)| !**named && p.default == Default::Required)
+    {
+        let message =
+            format!("{}: Required parameter {} of {} is not presented", op.name, spec.name, kind_name(spec.kind));
+        return Err(Error::op(message).into());
     }
     Ok(call)
 }
