@@ -17,7 +17,7 @@ FLAGS   := $(if $(filter release,$(PROFILE)),--release)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv build wheel demo demo-gpu test check bench stubs clean
+.PHONY: help venv build wheel demo demo-gpu test check bench pictures stubs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -79,6 +79,11 @@ check: $(VENV)/dev-tools $(BUILT) ## formatting, lints and types; the same as CI
 bench: $(VENV)/demo-tools ## compare speed with other libraries (the Rust kernels alone: cargo bench)
 	$(MAKE) build PROFILE=release
 	$(BIN)/python benches/run.py
+
+pictures: $(VENV)/demo-tools ## draw the scaling curves of docs/performance.md again
+	$(MAKE) build PROFILE=release
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check matplotlib
+	$(BIN)/python benches/run.py --scaling --pictures docs/img
 
 stubs: $(BUILT) ## print the .pyi files again, from the op records
 	$(BIN)/python -m oxgrad.stubgen

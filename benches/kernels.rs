@@ -9,7 +9,23 @@ use oxgrad::tensor::Tensor;
 const SIZES: [usize; 3] = [1_000, 100_000, 10_000_000];
 
 fn main() {
+    floor();
     divan::main();
+}
+
+/// What this machine can do at best, so that shares can be read off: the bandwidth of a copy on all threads.
+fn floor() {
+    const N: usize = 1 << 25;
+    let (from, mut to) = (vec![1f32; N], vec![0f32; N]);
+    let mut best = f64::MAX;
+    for _ in 0..5 {
+        let start = std::time::Instant::now();
+        oxgrad::cpu::pool::fill(&mut to, |at, part| part.copy_from_slice(&from[at..at + part.len()]));
+        best = best.min(start.elapsed().as_secs_f64());
+    }
+    black_box(&to);
+    let (threads, rate) = (oxgrad::cpu::pool::threads(), 8.0 * N as f64 / best / 1e9);
+    println!("floor: {threads} threads copy {rate:.1} GB/s (read and written)");
 }
 
 /// Values between 0.5 and 1.5, in no order that a kernel could profit from.
@@ -113,5 +129,68 @@ mod gemm {
     #[divan::bench(args = SIDES)]
     fn transposed_b(bencher: Bencher, n: usize) {
         run(bencher, n, false, true);
+    }
+
+    /// A matrix times a vector: bound by reading the matrix.
+    #[divan::bench(args = SIDES)]
+    fn vector(bencher: Bencher, n: usize) {
+        let (a, x) = (array(&[n, n]), array(&[n]));
+        bencher.counter(BytesCount::of_many::<f32>(n * n)).bench_local(|| force(|| a.dot(&x, false, false)));
+    }
+}
+
+/// Rows: bytes read and written.
+#[divan::bench_group]
+mod rows {
+    use super::*;
+
+    const SHAPES: [(usize, usize); 4] = [(10_000, 10), (64, 1000), (1000, 1000), (32, 32_000)];
+
+    fn run(bencher: Bencher, shape: (usize, usize), f: impl Fn(&Var) -> Var) {
+        let x = array(&[shape.0, shape.1]);
+        let bytes = BytesCount::of_many::<f32>(2 * shape.0 * shape.1);
+        bencher.counter(bytes).bench_local(|| force(|| f(&x)));
+    }
+
+    #[divan::bench(args = SHAPES)]
+    fn softmax(bencher: Bencher, shape: (usize, usize)) {
+        run(bencher, shape, |x| x.softmax(-1));
+    }
+
+    #[divan::bench(args = SHAPES)]
+    fn log_softmax(bencher: Bencher, shape: (usize, usize)) {
+        run(bencher, shape, |x| x.log_softmax(-1));
+    }
+}
+
+/// Moves: bytes read and written.
+#[divan::bench_group]
+mod moves {
+    use super::*;
+
+    const SIDES: [usize; 3] = [64, 1000, 3000];
+
+    fn run(bencher: Bencher, n: usize, f: impl Fn(&Var) -> Var) {
+        let x = array(&[n, n]);
+        bencher.counter(BytesCount::of_many::<f32>(2 * n * n)).bench_local(|| force(|| f(&x)));
+    }
+
+    #[divan::bench(args = SIDES)]
+    fn transpose(bencher: Bencher, n: usize) {
+        run(bencher, n, |x| x.transpose(&[1, 0]) + 0.0);
+    }
+
+    #[divan::bench(args = SIDES)]
+    fn concat(bencher: Bencher, n: usize) {
+        let half = array(&[n, n / 2]);
+        let parts = [half.clone(), half];
+        let bytes = BytesCount::of_many::<f32>(2 * n * n);
+        bencher.counter(bytes).bench_local(|| force(|| Var::concat(&parts, 1)));
+    }
+
+    #[divan::bench(args = SIDES)]
+    fn add_row(bencher: Bencher, n: usize) {
+        let row = array(&[1, n]);
+        run(bencher, n, |x| x + &row);
     }
 }

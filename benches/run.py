@@ -36,6 +36,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import scaling
 from workloads import LIBRARIES, UNITS, WORKLOADS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -234,10 +235,15 @@ def main() -> int:
     parser.add_argument("--target", type=float, help="seconds of one repetition (default: 0.02; 0.002 with --quick)")
     parser.add_argument("--threads", type=int, default=cpus, help="threads for each library (default: all)")
     parser.add_argument("--rounds", type=int, help="turns of each library (default: 7; 3 with --quick)")
+    parser.add_argument("--scaling", action="store_true", help="oxgrad alone: time against size, tape length, threads")
+    parser.add_argument("--pictures", type=Path, metavar="DIR", help="with --scaling: draw the curves as SVG files")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if unknown := set(args.peers) - set(PACKAGES):
         parser.error(f"peers are {', '.join(PACKAGES)}, not {', '.join(sorted(unknown))}")
+    if args.scaling:
+        scaling.tables(args.threads, args.pictures)
+        return 0
     if args.worker:
         worker(args.worker, args.target)
         return 0

@@ -21,7 +21,16 @@ MAPS = sorted({n for n, _ in VALUES if RECORDS[n]["kind"] == "map"})
 # Relative, where the CPU computes in float64 and rounds once.
 TOLERANCE = {"broadcast_power": 4e-6, "erfinv": 4e-6, "prod": 2e-6, "nanprod": 2e-6, "BatchNorm": 2e-5, "LRN": 4e-6}
 # Second derivatives of products of many factors, and of rows that are not normalized, lose digits on any device.
-ROUGH = {"prod": 1e-4, "nanprod": 1e-4, "_row_norm_grad": 2e-3}
+ROUGH = {"prod": 1e-4, "nanprod": 1e-4, "_row_norm_grad": 2e-3, "_linalg_gelqf": 5e-3, "_random_pdf_dirichlet": 1e-3}
+FIRST = {
+    "fill_element_0index",
+    "amp_multicast",
+    "Crop",
+    "_contrib_boolean_mask",
+    "_random_pdf_dirichlet",
+    "SequenceMask",
+    "CTCLoss",
+}
 
 
 def both(inputs):
@@ -54,8 +63,8 @@ def test_gradients_are_the_cpus(name, i):
         with autograd.record():
             total = nd.sin(run(name, xs, keywords)[0].reshape((-1,))).sum()
             if order == 2:
-                # Of `…_like` ops only the first input has a gradient.
-                wanted = xs[:1] if name.endswith("_like") else xs
+                # Where not every input has a gradient, that of the first.
+                wanted = xs[:1] if name.endswith("_like") or name in FIRST else xs
                 firsts = autograd.grad(total, wanted, create_graph=True, retain_graph=True)
                 total = sum((nd.sin(f.reshape((-1,))).sum() for f in firsts), total)
         total.backward()
@@ -74,7 +83,10 @@ def test_strided_inputs_give_the_same(name, i):
     _, plain = both(inputs)
     _, wide = both([np.repeat(x, 2, axis=-1) for x in inputs])
     _, turned = both([x.T.copy() for x in inputs])
-    outs = [run(name, xs, keywords) for xs in (plain, [w[..., ::2] for w in wide], [t.T for t in turned])]
+    outs = []
+    for xs in (plain, [w[..., ::2] for w in wide], [t.T for t in turned]):
+        mx.random.seed(1)
+        outs.append(run(name, xs, keywords))
     for p, s, t in zip(*outs, strict=True):
         close(s, p, 1e-6, 1e-7)
         close(t, p, 1e-6, 1e-7)

@@ -7,6 +7,8 @@ use crate::cpu::pool;
 /// Elements that are compared as values before anyone asks where they are.
 const BLOCK: usize = 512;
 const LANES: usize = 64;
+/// Elements that are asked at once whether one of them is the extreme.
+const SEARCH: usize = 32;
 /// Columns side by side.
 const WIDTH: usize = 512;
 
@@ -25,6 +27,13 @@ fn beats<T: Element, const LEAST: bool>(v: T, best: T) -> bool {
 /// The position of the extreme of a run: the extremes of blocks first, as vectors, then a search in one block.
 #[inline(always)]
 fn in_run<T: Element, const LEAST: bool>(run: &[T]) -> usize {
+    if run.len() < 2 * SEARCH {
+        let mut at = 0;
+        for (i, &v) in run.iter().enumerate() {
+            at = if beats::<T, LEAST>(v, run[at]) { i } else { at };
+        }
+        return at;
+    }
     // Unknown to the compiler, which would unroll the loop over lanes and then not find the vectors in it.
     let width = std::hint::black_box(LANES);
     let (mut best, mut at) = (run[0], 0);
@@ -35,14 +44,24 @@ fn in_run<T: Element, const LEAST: bool>(run: &[T]) -> usize {
                 *lane = if beats::<T, LEAST>(v, *lane) { v } else { *lane };
             }
         }
-        for &v in &lanes {
-            if beats::<T, LEAST>(v, best) {
-                (best, at) = (v, k * BLOCK);
-            }
+        let mut half = width / 2;
+        while half > 0 {
+            let (low, high) = lanes.split_at_mut(half);
+            low.iter_mut().zip(&*high).for_each(|(a, &b)| *a = if beats::<T, LEAST>(b, *a) { b } else { *a });
+            half /= 2;
+        }
+        if beats::<T, LEAST>(lanes[0], best) {
+            (best, at) = (lanes[0], k * BLOCK);
         }
     }
-    let found = run[at..].iter().position(|&v| v == best || is_nan(v) && is_nan(best));
-    at + found.unwrap_or(0)
+    let is_best = |v: T| (v == best) | (is_nan(v) & is_nan(best));
+    for part in run[at..].chunks(SEARCH) {
+        if part.iter().fold(false, |any, &v| any | is_best(v)) {
+            return at + part.iter().position(|&v| is_best(v)).unwrap_or(0);
+        }
+        at += SEARCH;
+    }
+    0
 }
 
 /// The positions of the extremes of columns, `step` elements from row to row; `best` holds the values met so far.

@@ -26,25 +26,54 @@ fn lanes() -> usize {
     std::hint::black_box(LANES)
 }
 
-/// The sum of `f(i)` over `0..n`, which is called once for each `i`, in order.
+/// The sum of `f` over places of `K` slices of one length.
 #[inline(always)]
-fn sum<T: Row>(n: usize, mut f: impl FnMut(usize) -> T) -> f64 {
-    let width = lanes();
+fn sum<T: Row, const K: usize>(xs: [&[T]; K], f: impl Fn([T; K]) -> T) -> f64 {
+    let (n, width) = (xs[0].len(), lanes());
     let mut total = 0.0;
     for start in (0..n).step_by(BLOCK) {
         let end = n.min(start + BLOCK);
         let mut lanes = [T::of(0.0); LANES];
-        let mut i = start;
-        while i + width <= end {
-            for (l, lane) in lanes[..width].iter_mut().enumerate() {
-                *lane = *lane + f(i + l);
+        for at in (start..end).step_by(width) {
+            let len = width.min(end - at);
+            let (xs, lanes) = (xs.map(|x| x[at..at + len].as_ptr()), lanes.as_mut_ptr());
+            for l in 0..len {
+                // A check of each place would leave half of the lanes to scalar code.
+                // SAFETY: `l` is below the length of the slices, which is at most that of the lanes.
+                unsafe { *lanes.add(l) = *lanes.add(l) + f(xs.map(|x| *x.add(l))) };
             }
-            i += width;
-        }
-        for (l, lane) in lanes[..end - i].iter_mut().enumerate() {
-            *lane = *lane + f(i + l);
         }
         let used = (end - start).min(LANES).next_power_of_two();
+        total += Real::to_f64(halve(&mut lanes[..used], |a, b| a + b));
+    }
+    total
+}
+
+/// `y = f(x)`, and the sum of that. The end of a row is computed in a padded place, since functions are slow one by one.
+#[inline(always)]
+fn apply_and_sum<T: Row>(x: &[T], y: &mut [T], f: impl Fn(T) -> T) -> f64 {
+    let width = lanes();
+    let mut total = 0.0;
+    for (x, y) in x.chunks(BLOCK).zip(y.chunks_mut(BLOCK)) {
+        let mut lanes = [T::of(0.0); LANES];
+        // Two places: a loop whose ends are the same memory would not be vector code.
+        let (mut pad, mut done) = ([x[0]; LANES], [T::of(0.0); LANES]);
+        for (x, y) in x.chunks(width).zip(y.chunks_mut(width)) {
+            let (len, whole) = (x.len(), x.len() == width);
+            if !whole {
+                pad[..len].copy_from_slice(x);
+            }
+            let (from, to) = if whole { (x.as_ptr(), y.as_mut_ptr()) } else { (pad.as_ptr(), done.as_mut_ptr()) };
+            for i in 0..len.next_multiple_of(64) {
+                // SAFETY: `i` is below the number of lanes, which both places hold.
+                unsafe { *to.add(i) = f(*from.add(i)) };
+            }
+            if !whole {
+                y.copy_from_slice(&done[..len]);
+            }
+            lanes.iter_mut().zip(&*y).for_each(|(lane, &v)| *lane = *lane + v);
+        }
+        let used = x.len().min(LANES).next_power_of_two();
         total += Real::to_f64(halve(&mut lanes[..used], |a, b| a + b));
     }
     total
@@ -142,15 +171,11 @@ rows! {
         let n = x.len();
         let y = &mut y[..n];
         let top = largest(x, #[inline(always)] |v| v * scale);
+        let total = apply_and_sum(x, y, #[inline(always)] |v| (v * scale - top).exp::<I>());
         if kind == Soft::Plain {
-            let total = sum(n, #[inline(always)] |i| {
-                y[i] = (x[i] * scale - top).exp::<I>();
-                y[i]
-            });
             let share = T::of(1.0 / total);
             y.iter_mut().for_each(|y| *y = *y * share);
         } else {
-            let total = sum(n, #[inline(always)] |i| (x[i] * scale - top).exp::<I>());
             let log = T::of(total.ln());
             for (y, &x) in y.iter_mut().zip(x) {
                 *y = (x * scale - top) - log;
@@ -199,12 +224,12 @@ rows! {
         let n = out.len();
         let (y, g) = (&y[..n], &g[..n]);
         if kind == Soft::Plain {
-            let total = T::of(sum(n, #[inline(always)] |i| y[i] * g[i]));
+            let total = T::of(sum([y, g], #[inline(always)] |[y, g]| y * g));
             for i in 0..n {
                 out[i] = scale * (y[i] * (g[i] - total));
             }
         } else {
-            let total = T::of(sum(n, #[inline(always)] |i| g[i]));
+            let total = T::of(sum([g], #[inline(always)] |[g]| g));
             for i in 0..n {
                 out[i] = scale * (g[i] - y[i].exp::<I>() * total);
             }
@@ -239,8 +264,8 @@ rows! {
     fn norm_row<T, I>(x: &[T], gamma: Option<&[T]>, beta: Option<&[T]>, eps: f64, y: &mut [T], mean: &mut T, std: &mut T) {
         let n = x.len();
         let y = &mut y[..n];
-        let m = T::of(sum(n, #[inline(always)] |i| x[i]) / n as f64);
-        let var = sum(n, #[inline(always)] |i| (x[i] - m) * (x[i] - m)) / n as f64;
+        let m = T::of(sum([x], #[inline(always)] |[x]| x) / n as f64);
+        let var = sum([x], #[inline(always)] |[x]| (x - m) * (x - m)) / n as f64;
         let s = (var + eps).sqrt();
         (*mean, *std) = (m, T::of(s));
         let inv = T::of(1.0 / s);
@@ -270,15 +295,15 @@ rows! {
         match gamma {
             Some(gamma) => {
                 let gamma = &gamma[..n];
-                let a = T::of(sum(n, #[inline(always)] |i| g[i] * gamma[i]) / count);
-                let b = T::of(sum(n, #[inline(always)] |i| g[i] * gamma[i] * ((x[i] - mean) * inv)) / count);
+                let a = T::of(sum([g, gamma], #[inline(always)] |[g, w]| g * w) / count);
+                let b = T::of(sum([g, gamma, x], #[inline(always)] |[g, w, x]| g * w * ((x - mean) * inv)) / count);
                 for i in 0..n {
                     out[i] = (g[i] * gamma[i] - a - (x[i] - mean) * inv * b) * inv;
                 }
             }
             None => {
-                let a = T::of(sum(n, #[inline(always)] |i| g[i]) / count);
-                let b = T::of(sum(n, #[inline(always)] |i| g[i] * ((x[i] - mean) * inv)) / count);
+                let a = T::of(sum([g], #[inline(always)] |[g]| g) / count);
+                let b = T::of(sum([g, x], #[inline(always)] |[g, x]| g * ((x - mean) * inv)) / count);
                 for i in 0..n {
                     out[i] = (g[i] - a - (x[i] - mean) * inv * b) * inv;
                 }

@@ -8,6 +8,47 @@ use crate::base::{DType, Element, Level};
 use crate::cpu::num::Num;
 use crate::ir::{FoldTile, In};
 
+/// Elements of one round of an unrolled vector loop, at most.
+const ROUND: usize = 64;
+
+/// Runs `body` on whole rounds, then on what is left in a padded place: functions are slow one by one.
+///
+/// # Safety
+/// As [`Tile`](crate::ir::Tile), with at most three operands.
+#[inline(always)]
+pub unsafe fn padded<T: Copy + Default>(ins: &[In], out: *mut u8, n: usize, body: impl Fn(&[In], *mut u8, usize)) {
+    let rest = n % ROUND;
+    // The end of a short run is not worth the copies.
+    let rest = if rest < 4 { 0 } else { rest };
+    let (mut pads, mut result) = ([[T::default(); ROUND]; 3], [T::default(); ROUND]);
+    let mut ends = [In { ptr: std::ptr::null(), splat: true }; 3];
+    for ((end, pad), x) in ends.iter_mut().zip(&mut pads).zip(ins) {
+        *end = *x;
+        if !x.splat && rest > 0 {
+            let from = (x.ptr as *const T).wrapping_add(n - rest);
+            // SAFETY: the last `rest` elements of the operand. What is behind them is a value that may occur.
+            unsafe {
+                pad.fill(*from);
+                std::ptr::copy_nonoverlapping(from, pad.as_mut_ptr(), rest);
+            }
+            end.ptr = pad.as_ptr().cast();
+        }
+    }
+    // One call for both parts, so that the body is compiled once.
+    for last in [false, true] {
+        let (ins, out, n) =
+            if last { (&ends[..ins.len()], result.as_mut_ptr().cast(), ROUND) } else { (ins, out, n - rest) };
+        if !last || rest > 0 {
+            body(ins, out, n);
+        }
+    }
+    if rest == 0 {
+        return;
+    }
+    // SAFETY: the last `rest` places of the result.
+    unsafe { std::ptr::copy_nonoverlapping(result.as_ptr(), (out as *mut T).add(n - rest), rest) };
+}
+
 /// # Safety
 /// As [`Tile`](crate::ir::Tile).
 #[inline(always)]
@@ -201,33 +242,65 @@ macro_rules! by_level {
     }};
 }
 
+/// Arithmetic runs as it is; real functions, which cost more, have their ends padded.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! tile_loop {
+    (Real, $loop:ident, $ins:ident, $out:ident, $n:ident, $f:expr) => {
+        $crate::cpu::tiles::padded::<T>(
+            $ins,
+            $out,
+            $n,
+            #[inline(always)]
+            |ins, out, n| {
+                $crate::cpu::tiles::$loop::<T>(
+                    ins,
+                    out,
+                    n,
+                    #[inline(always)]
+                    $f,
+                )
+            },
+        )
+    };
+    (Num, $loop:ident, $ins:ident, $out:ident, $n:ident, $f:expr) => {
+        $crate::cpu::tiles::$loop::<T>(
+            $ins,
+            $out,
+            $n,
+            #[inline(always)]
+            $f,
+        )
+    };
+}
+
 #[doc(hidden)]
 #[macro_export]
 macro_rules! tile_body {
-    ($bound:path, |$x:ident $(, [$($p:ident),*])?| $e:expr) => {
+    ($bound:ident, |$x:ident $(, [$($p:ident),*])?| $e:expr) => {
         #[inline(always)]
         #[allow(unused_variables, clippy::extra_unused_type_parameters)]
-        unsafe fn body<T: $bound, I: $crate::cpu::isa::Isa>(ins: &[$crate::ir::In], out: *mut u8, n: usize, imm: &[f64]) {
+        unsafe fn body<T: $bound + Default, I: $crate::cpu::isa::Isa>(ins: &[$crate::ir::In], out: *mut u8, n: usize, imm: &[f64]) {
             $( let mut it = imm.iter(); $( let $p: T = T::of(it.next().copied().unwrap_or(0.0)); )* )?
             // SAFETY: the caller vouches for the operands.
-            unsafe { $crate::cpu::tiles::loop1::<T>(ins, out, n, #[inline(always)] |$x: T| $e) }
+            unsafe { $crate::tile_loop!($bound, loop1, ins, out, n, |$x: T| $e) }
         }
     };
-    ($bound:path, |$x:ident, $y:ident $(, [$($p:ident),*])?| $e:expr) => {
+    ($bound:ident, |$x:ident, $y:ident $(, [$($p:ident),*])?| $e:expr) => {
         #[inline(always)]
         #[allow(unused_variables, clippy::extra_unused_type_parameters)]
-        unsafe fn body<T: $bound, I: $crate::cpu::isa::Isa>(ins: &[$crate::ir::In], out: *mut u8, n: usize, imm: &[f64]) {
+        unsafe fn body<T: $bound + Default, I: $crate::cpu::isa::Isa>(ins: &[$crate::ir::In], out: *mut u8, n: usize, imm: &[f64]) {
             $( let mut it = imm.iter(); $( let $p: T = T::of(it.next().copied().unwrap_or(0.0)); )* )?
             // SAFETY: the caller vouches for the operands.
-            unsafe { $crate::cpu::tiles::loop2::<T>(ins, out, n, #[inline(always)] |$x: T, $y: T| $e) }
+            unsafe { $crate::tile_loop!($bound, loop2, ins, out, n, |$x: T, $y: T| $e) }
         }
     };
-    ($bound:path, |$x:ident, $y:ident, $z:ident| $e:expr) => {
+    ($bound:ident, |$x:ident, $y:ident, $z:ident| $e:expr) => {
         #[inline(always)]
         #[allow(unused_variables, clippy::extra_unused_type_parameters)]
-        unsafe fn body<T: $bound, I: $crate::cpu::isa::Isa>(ins: &[$crate::ir::In], out: *mut u8, n: usize, imm: &[f64]) {
+        unsafe fn body<T: $bound + Default, I: $crate::cpu::isa::Isa>(ins: &[$crate::ir::In], out: *mut u8, n: usize, imm: &[f64]) {
             // SAFETY: the caller vouches for the operands.
-            unsafe { $crate::cpu::tiles::loop3::<T>(ins, out, n, #[inline(always)] |$x: T, $y: T, $z: T| $e) }
+            unsafe { $crate::tile_loop!($bound, loop3, ins, out, n, |$x: T, $y: T, $z: T| $e) }
         }
     };
 }

@@ -1,11 +1,11 @@
 //! Launches of programs: elementwise regions, and reductions with their elementwise producer.
 
 use crate::base::{DType, Result, Strides};
-use crate::cpu::fold::Extent;
 use crate::gpu::driver::{BINDINGS, Bindings, WINDOW};
 use crate::gpu::runtime::{GpuBuffer, Runtime};
 use crate::gpu::tape::{Key, Launch};
 use crate::gpu::wgsl::{self, FOLD_WORDS, Leaf, Shape, Walk};
+use crate::ir::Extent;
 use crate::ir::program::{Instr, Scalar, Source, Step};
 use crate::ir::{Program, ReduceFn};
 use smallvec::SmallVec;

@@ -51,7 +51,7 @@ impl Op {
             Kind::Map(f) if has_map(f, F32) => "generated",
             Kind::Reduce(f) if crate::gpu::wgsl::has_fold(f, F32) => "generated",
             Kind::Kernel { gpu: Some(_), .. } => "own",
-            Kind::View(_) => "view",
+            Kind::View(_) | Kind::Views(_) => "view",
             Kind::Compose(_) => "composed",
             Kind::Map(_) | Kind::Reduce(_) => "host",
             Kind::Kernel { .. } if self.inputs.is_empty() => "host, uploaded",

@@ -206,6 +206,11 @@ fn _gpu_export(py: Python<'_>, array: &Bound<'_, PyNDArray>) -> PyResult<(i32, B
     Ok((data.buffer.runtime.id, data.buffer.id))
 }
 
+/// How many elements a shape of the user has, if that can be said.
+fn elements(shape: &[usize]) -> Option<u64> {
+    shape.iter().try_fold(1u64, |n, &d| n.checked_mul(d as u64))
+}
+
 /// An array of memory that `give(number)` tells the driver about.
 #[pyfunction]
 fn _gpu_adopt<'py>(
@@ -217,7 +222,7 @@ fn _gpu_adopt<'py>(
     give: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyNDArray>> {
     let dtype = parse_dtype(dtype)?;
-    let need = crate::base::layout::numel(&shape).map_or(u64::MAX, |n| 4 * n as u64);
+    let need = elements(&shape).map_or(u64::MAX, |n| n.saturating_mul(4));
     if !native(dtype) || need == 0 || need > bytes {
         return Err(Error::op(format_args!(
             "from_buffer: got {dtype} {} and a buffer of {bytes} bytes, expected float32 or int32 elements that fit it",
@@ -258,11 +263,11 @@ fn _gpu_run<'py>(
     let mut made = Vec::new();
     for (shape, dtype) in &outputs {
         let dtype = parse_dtype(dtype)?;
-        let n = crate::base::layout::numel(shape).unwrap_or(0);
+        let n = elements(shape).unwrap_or(0);
         if !native(dtype) || n == 0 {
             return Err(bad(format!("got an output of {n} {dtype} elements, expected float32 or int32 elements")));
         }
-        made.push((Shape::from(shape.as_slice()), dtype, runtime.alloc(4 * n as u64)?));
+        made.push((Shape::from(shape.as_slice()), dtype, runtime.alloc(n.saturating_mul(4))?));
     }
     let hash = BuildHasherDefault::<DefaultHasher>::default();
     let key = vec![3, hash.hash_one(code), hash.hash_one((code.len(), code)), data.len() as u64];
@@ -327,7 +332,7 @@ fn _gpu_generated(
         }
         OpKind::Reduce(f) if crate::gpu::wgsl::has_fold(f, dtype) => {
             program.outputs.push(0);
-            let extent = crate::cpu::fold::Extent { outer: 1, reduce: n, inner: 1 };
+            let extent = crate::ir::Extent { outer: 1, reduce: n, inner: 1 };
             map::run_fold(&runtime, &program, &operands, &[n], f, extent)?;
         }
         _ => return Ok(None),

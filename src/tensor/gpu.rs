@@ -205,6 +205,11 @@ impl Value {
         if let Some(storage) = self.ready.host() {
             return Ok(storage);
         }
+        if self.shape.contains(&0) {
+            let strides = c_strides(&self.shape);
+            self.ready.set(Storage { buffer: Arc::new(Buffer::new(0)?), strides, offset: 0 });
+            return self.ready.host().ok_or_else(lost);
+        }
         let this = Tensor::Array(self.clone());
         let mut data = self.device_data()?;
         if !is_contiguous(&self.shape, &data.strides) {
