@@ -126,9 +126,8 @@ def main() -> int:
         for (name, record), (_, units), part in zip(RECORD.items(), workloads().values(), counted, strict=True):
             now = count(part) / RUNS / units
             ratio = now / record if record else float("inf")
-            note = (
-                "  above its limit" if ratio > 1 + TOLERANCE else "  lower: record it" if ratio < 1 - TOLERANCE else ""
-            )
+            below = "  lower: record it" if ratio < 1 - TOLERANCE else ""
+            note = "  above its limit" if ratio > 1 + TOLERANCE else below
             print(f"{name:34}{now:8.0f}{record:8}{ratio:7.2f}{note}")
             worst = max(worst, ratio)
     return int(worst > 1 + TOLERANCE)

@@ -1,13 +1,22 @@
 //! Tensors and reverse-mode autograd with MXNet's `nd` / `autograd` surface.
 //!
 //! Each module uses only those above it:
+//!
+//! - `base`: errors, dtypes, layouts, pooled buffers
+//! - `ir`: what executors run: element functions, reductions, programs
+//! - `cpu`: the CPU executor
+//! - `tensor`: the immutable value, ready or deferred
+//! - `graph`: op records, values on the tape, apply
+//! - `ops`: one record per op
+//! - `autograd`: scopes, backward, NDArray
+//! - `python`: the only PyO3 code
 
-pub mod autograd; // scopes, backward, NDArray
-pub mod base; // errors, dtypes, layouts, pooled buffers
-pub mod cpu; // the CPU executor
-pub mod graph; // op records, values on the tape, apply
-pub mod ir; // what executors run: element functions, reductions, programs
-pub mod ops; // one record per op
+pub mod autograd;
+pub mod base;
+pub mod cpu;
+pub mod graph;
+pub mod ir;
+pub mod ops;
 #[cfg(feature = "python")]
 mod python;
-pub mod tensor; // the immutable value, ready or deferred // the only PyO3 code
+pub mod tensor;

@@ -76,3 +76,71 @@ def pooling(data, kernel, pool_type="max", stride=None, pad=None):
         found = {"max": np.max, "sum": np.sum, "avg": np.mean}[pool_type](window, axis=axes)
         result[(slice(None), slice(None), *at)] = found
     return result
+
+
+def descents(arrays, num_weights, lrs=None, wds=None):
+    """New weights of gradient descent; momentum is 0, so a third array of each weight does not count."""
+    if lrs is None:
+        *arrays, lrs, wds = arrays
+    group = len(arrays) // num_weights
+    return [w - lr * (g + wd * w) for w, g, lr, wd in zip(arrays[::group], arrays[1::group], lrs, wds, strict=True)]
+
+
+def rnn(x, flat, state, cell=None, *, state_size, num_layers, mode, bidirectional=False):
+    """A recurrent layer step by step; weights come first in `flat`, then biases."""
+    gates = {"lstm": 4, "gru": 3}.get(mode, 1)
+    directions = 1 + bidirectional
+    at = 0
+
+    def cut(*shape):
+        nonlocal at
+        at += math.prod(shape)
+        return flat[at - math.prod(shape) : at].reshape(shape)
+
+    def sigmoid(v):
+        return 1 / (1 + np.exp(-v))
+
+    rows, weights = gates * state_size, []
+    for layer in range(num_layers):
+        inputs = directions * state_size if layer else x.shape[2]
+        weights += [(cut(rows, inputs), cut(rows, state_size)) for _ in range(directions)]
+    biases = [(cut(rows), cut(rows)) for _ in weights]
+    for layer in range(num_layers):
+        outs = []
+        for k in range(layer * directions, (layer + 1) * directions):
+            (wi, ws), (bi, bs) = weights[k], biases[k]
+            h, c = state[k], None if cell is None else cell[k]
+            steps = list(x if k % directions == 0 else x[::-1])
+            for t, step in enumerate(steps):
+                a, b = step @ wi.T + bi, h @ ws.T + bs
+                if mode == "lstm":
+                    i, f, g, o = np.split(a + b, 4, 1)
+                    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+                    h = sigmoid(o) * np.tanh(c)
+                elif mode == "gru":
+                    (ar, az, an), (br, bz, bn) = np.split(a, 3, 1), np.split(b, 3, 1)
+                    z = sigmoid(az + bz)
+                    h = (1 - z) * np.tanh(an + sigmoid(ar + br) * bn) + z * h
+                else:
+                    h = np.tanh(a + b)
+                steps[t] = h
+            outs.append(np.array(steps if k % directions == 0 else steps[::-1]))
+        x = np.concatenate(outs, 2)
+    return x
+
+
+def ctc(data, label, blank_label="first"):
+    """Minus the logarithm of the summed probability of every path that gives the labels."""
+    steps, batch, classes = data.shape
+    blank = 0 if blank_label == "first" else classes - 1
+    p = softmax(data)
+    found = []
+    for n in range(batch):
+        want = [int(v) for v in label[n] if int(v) > (0 if blank == 0 else -1)]
+        total = 0.0
+        for path in itertools.product(range(classes), repeat=steps):
+            short = [k for k, _ in itertools.groupby(path) if k != blank]
+            if short == want:
+                total += math.prod(p[t, n, k] for t, k in enumerate(path))
+        found.append(-math.log(total))
+    return np.array(found)

@@ -136,7 +136,6 @@ def test_a_refused_head_gradient_leaves_the_graph():
     assert x.grad.asnumpy().tolist() == [2, 4]
 
 
-@pytest.mark.xfail(strict=True, reason="the gradient keeps the context it arrives with, not the variable's")
 def test_gradient_is_on_the_context_of_its_variable():
     x = variable([1.0])
     with autograd.record():

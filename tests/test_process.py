@@ -182,13 +182,38 @@ def test_contexts_belong_to_a_thread():
     assert seen == [mx.cpu(0)]
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="fork of POSIX systems")
+def test_fork_while_threads_draw_and_allocate():
+    code = """
+import os, signal, threading
+from oxgrad import nd
+stop = threading.Event()
+def work():
+    while not stop.is_set():
+        nd.random.uniform(shape=40_000).asnumpy()
+threads = [threading.Thread(target=work) for _ in range(3)]
+[t.start() for t in threads]
+failed = 0
+for _ in range(40):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        x = nd.random.normal(shape=(300, 300))
+        os._exit(0 if nd.dot(x, x).asnumpy().shape == (300, 300) else 1)
+    failed += os.waitpid(child, 0)[1] != 0
+stop.set()
+[t.join() for t in threads]
+print(failed)
+"""
+    assert run(code) == "0\n"
+
+
 # ---- panics, interrupts ----
 
 
 def test_a_panic_is_an_exception():
-    with pytest.raises(BaseException, match="asked for by a test") as caught:
+    with pytest.raises(mx.MXNetError, match="internal error.*please report.*asked for by a test"):
         _core._panic()
-    assert type(caught.value).__name__ == "PanicException"
     assert nd.ones(3).sum().asscalar() == 3
 
 

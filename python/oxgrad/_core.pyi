@@ -37,7 +37,8 @@ class Scope:
 
 @final
 class NDArray:
-    __array_ufunc__: None
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any: ...
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any: ...
     __array_priority__: float
     @property
     def shape(self) -> tuple[int, ...]: ...

@@ -14,7 +14,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from . import _core
@@ -133,6 +133,12 @@ def get_symbol(x: NDArray) -> Any:
     raise NotImplementedError("get_symbol: symbols are not part of this package")
 
 
+def _arrays(what: str, values: Iterable[Any]) -> None:
+    for value in values:
+        if not isinstance(value, NDArray):
+            raise TypeError(f"{what}: got {type(value).__name__}, expected an NDArray or several")
+
+
 class Function:
     """A function whose gradient you write: override ``forward`` and ``backward``, call an instance once.
 
@@ -174,6 +180,8 @@ class Function:
         if self._used:
             raise AssertionError("Each Function instance can only be called once. Please create another instance.")
         self._used = True
+        name = type(self).__name__
+        _arrays(name, inputs)
         previous = set_recording(False)
         try:
             outputs = self.forward(*inputs)
@@ -182,7 +190,8 @@ class Function:
         if not previous:
             return outputs
         single = isinstance(outputs, NDArray)
-        many = [outputs] if isinstance(outputs, NDArray) else list(outputs)
+        many: list[Any] = list(outputs) if not single and isinstance(outputs, Iterable) else [outputs]
+        _arrays(f"{name}.forward", many)
         recorded = _core.attach_function(self, list(inputs), many)
         if single:
             return recorded[0]

@@ -19,8 +19,10 @@ from .._core import NDArray as NDArray
 from .._core import array as array
 from .._core import from_dlpack as from_dlpack
 from ..context import Context
+from . import contrib as contrib
 from . import creation as creation
 from . import helpers as helpers
+from . import linalg as linalg
 from . import methods as methods
 from . import random as random
 from .creation import *
@@ -34,9 +36,14 @@ _internal: Any
 '''
 
 
+# Operators that always return a list.
+LISTS = ("_linalg_gelqf", "_linalg_slogdet", "_linalg_syevd", "_split_v2", "moments")
+
+
 def outputs(record: dict[str, Any]) -> str:
     """The type of what an operator returns."""
-    several = any(name in ("num_outputs", "ret_typ", "output_mean_var") for name, *_ in record["params"])
+    names = ("num_outputs", "ret_typ", "output_mean_var", "state_outputs", "num_weights", "num_tensors", "num_arrays")
+    several = any(name in names for name, *_ in record["params"]) or record["name"] in LISTS
     return "Any" if several else "NDArray"
 
 
@@ -44,7 +51,11 @@ def text() -> str:
     """The stub file."""
     from . import ndarray
 
-    own = set(ndarray.creation.__all__) | set(ndarray.helpers.__all__) | {"array", "from_dlpack", "NDArray", "random"}
+    own = (
+        set(ndarray.creation.__all__)
+        | set(ndarray.helpers.__all__)
+        | {"array", "from_dlpack", "NDArray", "random", "contrib", "linalg"}
+    )
     lines = [HEADER]
     names: list[str] = []
     for record in sorted(_core.records(), key=lambda r: str(r["name"])):

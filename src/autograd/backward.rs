@@ -4,6 +4,7 @@
 //! thus a reverse topological order, and neither a sort nor recursion is needed.
 
 use crate::base::error::catch;
+use crate::base::layout::{broadcast, show};
 use crate::base::{Error, Result};
 use crate::ensure;
 use crate::graph::mode::Scope;
@@ -133,13 +134,12 @@ pub fn grad(heads: &[Var], variables: &[Var], head_grads: &[Option<Var>], walk: 
             }
         }
     })?;
-    found
-        .into_iter()
-        .enumerate()
-        .map(|(i, g)| {
-            g.ok_or_else(|| Error::op(format_args!("grad: variable {} is unreachable from the outputs", i + 1)))
-        })
-        .collect()
+    let unreachable = |i| Error::op(format_args!("grad: variable {} is unreachable from the outputs", i + 1));
+    let found = found.into_iter().zip(variables).enumerate().map(|(i, (grad, variable))| {
+        let grad = grad.ok_or_else(|| unreachable(i))?;
+        Ok(Var { tensor: grad.tensor.on_device(variable.tensor.device())?, edge: grad.edge })
+    });
+    found.collect()
 }
 
 fn walk_back(
@@ -205,6 +205,18 @@ fn walk_back(
                     found.len(),
                     inputs.len()
                 );
+                for (i, (grad, input)) in found.iter().zip(&inputs).enumerate() {
+                    let Some(grad) = grad else { continue };
+                    let (got, expected) = (grad.shape(), input.shape(&node.metas));
+                    // One number may stand for all elements, as it does wherever arrays broadcast.
+                    ensure!(
+                        broadcast(got, expected).is_some_and(|whole| whole.as_slice() == expected),
+                        "{}.backward: gradient of input {i}, got shape {}, expected {}",
+                        rule.name(),
+                        show(got),
+                        show(expected)
+                    );
+                }
                 pass_on(&mut waiting, inputs, found.into(), &node.metas)?;
             }
             Body::Released => return Err(Error::op(NOTHING_TO_REACH)),

@@ -10,7 +10,7 @@ use crate::graph::{Var, mode};
 use crate::tensor::{Scalar, Tensor};
 use crate::{cpu, ensure};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 /// What backward does with a variable's gradient.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,6 +36,14 @@ struct State {
     /// Rises with each write; a view compares it with the one it read.
     version: u64,
     slot: Option<Arc<GradSlot>>,
+    shared: Option<Box<Shared>>,
+}
+
+/// Of an array on another library's memory: writes go there, so that both sides see them. Its views have to let go of
+/// the memory first.
+#[derive(Default)]
+struct Shared {
+    views: Vec<Weak<Cell>>,
 }
 
 /// A contiguous run of another array's elements under a shape of its own.
@@ -59,12 +67,13 @@ impl Sink for GradSlot {
         self.req != GradReq::Null
     }
     fn deliver(&self, grad: Var) -> Result<()> {
+        let grad = Var::new(grad.tensor.on_device(self.grad.device())?);
         match self.req {
             GradReq::Null => Ok(()),
-            GradReq::Write => self.grad.replace(grad.detached()),
+            GradReq::Write => self.grad.replace(grad),
             GradReq::Add => {
                 let _turn = self.adding.lock().unwrap_or_else(|e| e.into_inner());
-                let sum = catch(|| self.grad.var().map(|old| old + grad.detached()))??;
+                let sum = catch(|| self.grad.var().map(|old| old + grad))??;
                 self.grad.replace(sum)
             }
         }
@@ -83,7 +92,14 @@ const INPLACE: &str = "a recorded value cannot be written into part of an array 
 
 impl NDArray {
     pub fn new(var: Var) -> NDArray {
-        NDArray(Arc::new(Cell { state: Mutex::new(State { var, mask: false, version: 0, slot: None }), view: None }))
+        NDArray::cell(var, 0, None, None)
+    }
+    fn cell(var: Var, version: u64, view: Option<View>, shared: Option<Box<Shared>>) -> NDArray {
+        NDArray(Arc::new(Cell { state: Mutex::new(State { var, mask: false, version, slot: None, shared }), view }))
+    }
+    /// An array on another library's memory, which writes go into.
+    pub fn on_shared_memory(tensor: Tensor) -> NDArray {
+        NDArray::cell(Var::new(tensor), 0, None, Some(Box::default()))
     }
     pub fn from_tensor(tensor: Tensor) -> NDArray {
         NDArray::new(Var::new(tensor))
@@ -96,8 +112,12 @@ impl NDArray {
             None => (self.clone(), offset),
         };
         let version = base.state().version;
-        let state = Mutex::new(State { var, mask: false, version, slot: None });
-        NDArray(Arc::new(Cell { state, view: Some(View { base, offset, shape }) }))
+        let out = NDArray::cell(var, version, Some(View { base: base.clone(), offset, shape }), None);
+        if let Some(shared) = &mut base.state().shared {
+            shared.views.retain(|view| view.strong_count() > 0);
+            shared.views.push(Arc::downgrade(&out.0));
+        }
+        out
     }
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(|e| e.into_inner())
@@ -193,19 +213,22 @@ impl NDArray {
     pub fn assign(&self, op: &str, value: Var) -> Result<()> {
         let (shape, dtype, device) = (self.shape(), self.dtype(), self.device());
         self.check_write(op, Some(&value), true)?;
-        let fitted = catch(|| match value.tensor {
-            Tensor::Scalar(s) => Var::new(Tensor::full(&shape, dtype, device, s).unwrap_or_else(|e| e.throw())),
-            Tensor::Array(_) => value.cast(dtype).broadcast_to(&shape),
-        })?;
-        let fitted = Var { tensor: fitted.tensor.on_device(device)?, edge: fitted.edge };
+        // Nothing else may hold the value when it is written: it may be a view of this array.
+        let fitted = catch(|| -> Result<Var> {
+            let fitted = match value.tensor {
+                Tensor::Scalar(s) => Var::new(Tensor::full(&shape, dtype, device, s)?),
+                Tensor::Array(_) => value.cast(dtype).broadcast_to(&shape),
+            };
+            Ok(Var { tensor: fitted.tensor.on_device(device)?, edge: fitted.edge })
+        })??;
+        drop(value);
         self.write_value(fitted)
     }
 
     /// Gives the cell a value of its shape and dtype.
     fn write_value(&self, value: Var) -> Result<()> {
-        let foreign = |t: &Tensor| t.storage().is_ok_and(|s| s.buffer.is_foreign());
         let mut state = self.state();
-        if self.0.view.is_none() && !(!state.var.tensor.is_deferred() && foreign(&state.var.tensor)) {
+        if self.0.view.is_none() && state.shared.is_none() {
             let edge = match state.var.edge.take() {
                 Some(edge) if edge.node.is_leaf() => Some(edge),
                 _ => value.edge,
@@ -216,21 +239,21 @@ impl NDArray {
         }
         drop(state);
         let shape = self.shape();
-        self.write_part("assign", &Layout::contiguous(&shape), &value)
+        self.write_part("assign", &Layout::contiguous(&shape), value)
     }
 
     /// Writes `value` (cast and broadcast) into the elements that `part` picks from this array in C order.
-    pub fn write_part(&self, op: &str, part: &Layout, value: &Var) -> Result<()> {
-        self.check_write(op, Some(value), false)?;
+    pub fn write_part(&self, op: &str, part: &Layout, value: Var) -> Result<()> {
+        self.check_write(op, Some(&value), false)?;
         let dtype = self.dtype();
-        let value = match value.tensor {
+        // Read before the buffer is taken: the value may be a view of this very array, and must not hold its memory.
+        let value = match value.tensor.unshared()? {
             Tensor::Scalar(s) => Tensor::full(&part.shape, dtype, Device::CPU, s)?,
-            Tensor::Array(_) => {
-                let cast = value.tensor.cast(dtype)?;
+            array => {
+                let cast = array.cast(dtype)?;
                 cast.with_layout(cast.layout()?.broadcast_to(&part.shape))?
             }
         };
-        // Read before the buffer is taken: the value may be a view of this very array.
         let value = value.dense()?;
         let part = part.clone();
         self.modify(move |buffer, offset| {
@@ -245,22 +268,34 @@ impl NDArray {
     pub fn modify(&self, f: impl FnOnce(&mut Buffer, usize) -> Result<()>) -> Result<()> {
         if let Some(view) = &self.0.view {
             // Our own cached value would keep the buffer shared.
-            let mut state = self.state();
-            let (dtype, device) = (state.var.dtype(), state.var.tensor.device());
-            state.var.tensor = Tensor::full(&view.shape, dtype, device, Scalar::Int(0))?;
-            state.version = u64::MAX;
-            drop(state);
+            self.let_go(&view.shape)?;
             return view.base.modify_own(|buffer, offset| f(buffer, offset + view.offset));
         }
         self.modify_own(f)
     }
 
+    /// Drops the value that a view has read; it reads the base again when it is asked for.
+    fn let_go(&self, shape: &Shape) -> Result<()> {
+        let mut state = self.state();
+        let (dtype, device) = (state.var.dtype(), state.var.tensor.device());
+        state.var.tensor = Tensor::full(shape, dtype, device, Scalar::Int(0))?;
+        state.version = u64::MAX;
+        Ok(())
+    }
+
     /// [`NDArray::modify`] of an array that is no view.
     fn modify_own(&self, f: impl FnOnce(&mut Buffer, usize) -> Result<()>) -> Result<()> {
+        let views: Vec<NDArray> = match &mut self.state().shared {
+            Some(shared) => shared.views.iter().filter_map(Weak::upgrade).map(NDArray).collect(),
+            None => Vec::new(),
+        };
+        for view in views {
+            view.0.view.as_ref().map_or(Ok(()), |v| view.let_go(&v.shape))?;
+        }
         let mut state = self.state();
         let tensor = state.var.tensor.contiguous()?;
         let (shape, dtype, device) = (Shape::from(tensor.shape()), tensor.dtype(), tensor.device());
-        let foreign = tensor.storage()?.buffer.is_foreign();
+        let shared = state.shared.is_some();
         let edge = state.var.edge.take().filter(|e| e.node.is_leaf());
         // With our handle gone, a buffer that only this array used has one owner.
         let placeholder = Tensor::Scalar(Scalar::Int(0));
@@ -276,7 +311,8 @@ impl NDArray {
             return Err(crate::base::Error::op("write: the array has no storage"));
         };
         let (mut buffer, offset) = (storage.buffer, storage.offset);
-        if Arc::get_mut(&mut buffer).is_none() && !foreign {
+        // Another library's memory is written only through the array that was made on it.
+        if !shared && (buffer.is_foreign() || Arc::get_mut(&mut buffer).is_none()) {
             let tensor = Tensor::ready(
                 shape.clone(),
                 dtype,

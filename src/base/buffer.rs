@@ -5,7 +5,7 @@
 
 use crate::base::dtype::Element;
 use crate::base::error::{Error, Result};
-use std::alloc::{Layout, alloc, dealloc};
+use std::alloc::{GlobalAlloc, Layout, System};
 use std::any::Any;
 use std::cell::{RefCell, UnsafeCell};
 use std::mem::MaybeUninit;
@@ -201,6 +201,17 @@ fn shared() -> std::sync::MutexGuard<'static, Shared> {
     pool.lock().unwrap_or_else(|poison| poison.into_inner())
 }
 
+/// Asks the system for memory and gives it back: for those who are about to fill a vector, which would end the process
+/// where there is not enough.
+pub fn probe(bytes: usize) -> Result<()> {
+    Buffer::new(bytes).map(drop)
+}
+
+/// Holds the list that threads share while the process forks.
+pub fn hold() -> Box<dyn Any> {
+    Box::new(shared())
+}
+
 #[inline]
 fn take(class: usize) -> Result<NonNull<u8>> {
     let bytes = class_bytes(class);
@@ -227,11 +238,11 @@ fn take(class: usize) -> Result<NonNull<u8>> {
 fn fresh(class: usize) -> Result<NonNull<u8>> {
     let layout = block_layout(class).ok_or_else(|| Error::memory(class_bytes(class)))?;
     // SAFETY: the layout has a non-zero size.
-    let mut ptr = NonNull::new(unsafe { alloc(layout) });
+    let mut ptr = NonNull::new(unsafe { System.alloc(layout) });
     if ptr.is_none() {
         empty_cache();
         // SAFETY: as above.
-        ptr = NonNull::new(unsafe { alloc(layout) });
+        ptr = NonNull::new(unsafe { System.alloc(layout) });
     }
     let ptr = ptr.ok_or_else(|| Error::memory(layout.size()))?;
     #[cfg(target_os = "linux")]
@@ -279,7 +290,7 @@ fn release(class: usize, ptr: NonNull<u8>) {
 fn free(class: usize, ptr: NonNull<u8>) {
     if let Some(layout) = block_layout(class) {
         // SAFETY: the block came from `alloc` with the layout of this class.
-        unsafe { dealloc(ptr.as_ptr(), layout) };
+        unsafe { System.dealloc(ptr.as_ptr(), layout) };
     }
 }
 

@@ -67,11 +67,16 @@ impl Error {
     }
 }
 
-/// Runs code written as plain expressions; an error thrown inside comes back as `Err`.
+/// Runs code written as plain expressions; an error thrown inside comes back as `Err`, and so does a panic, which is a
+/// mistake of ours: whoever called should get an exception and go on.
 pub fn catch<R>(f: impl FnOnce() -> R) -> Result<R> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).map_err(|payload| match payload.downcast::<Error>() {
         Ok(error) => *error,
-        Err(other) => std::panic::resume_unwind(other),
+        Err(other) => {
+            let text = other.downcast_ref::<&str>().map(|s| s.to_string());
+            let text = text.or_else(|| other.downcast_ref::<String>().cloned()).unwrap_or_default();
+            Error::op(format_args!("internal error, please report it with the lines that led to it: {text}"))
+        }
     })
 }
 
@@ -113,4 +118,24 @@ macro_rules! ensure {
     ($cond:expr, $($arg:tt)+) => {
         if !$cond { return Err($crate::base::Error::op(format_args!($($arg)+))); }
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_and_panics_are_caught() {
+        assert_eq!(catch(|| 5).unwrap(), 5);
+        let thrown = catch(|| -> () { Error::index("i").throw() }).unwrap_err();
+        assert_eq!((thrown.kind, thrown.message()), (Kind::Index, "i"));
+        for caught in [catch(|| -> () { panic!("text") }), catch(|| -> () { panic!("te{}", "xt") })] {
+            let error = caught.unwrap_err();
+            assert!(
+                error.kind == Kind::Op
+                    && error.message().starts_with("internal error")
+                    && error.message().ends_with("text")
+            );
+        }
+    }
 }

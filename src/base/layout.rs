@@ -1,5 +1,6 @@
 //! Shapes and strides: how a run of memory is seen as an array.
 
+use crate::base::{DType, Error, Result};
 use smallvec::{SmallVec, smallvec};
 
 pub type Shape = SmallVec<[usize; 4]>;
@@ -13,12 +14,15 @@ pub struct Layout {
     pub offset: usize,
 }
 
-/// Number of elements, or `None` where it does not fit.
-pub fn numel(shape: &[usize]) -> Option<usize> {
-    if shape.contains(&0) {
-        return Some(0);
+/// The bytes of an array, or `MemoryError`. Whatever makes a value from lengths of the caller's asks this first, so
+/// products of a value's lengths never overflow: an empty axis does not make the others harmless, strides are products.
+#[inline]
+pub fn bytes(shape: &[usize], dtype: DType) -> Result<usize> {
+    let whole = shape.iter().try_fold(dtype.size(), |n, &d| n.checked_mul(d.max(1)));
+    match whole {
+        Some(whole) if whole <= isize::MAX as usize => Ok(if shape.contains(&0) { 0 } else { whole }),
+        _ => Err(Error::memory(usize::MAX)),
     }
-    shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d))
 }
 
 /// A copy of lengths or strides. Up to four are copied one by one, which is faster than a call of `memcpy`.
@@ -194,6 +198,18 @@ mod tests {
         assert_eq!(broadcast(&[2, 1], &[3]).unwrap().as_slice(), &[2, 3]);
         assert_eq!(broadcast(&[0, 3], &[1, 3]).unwrap().as_slice(), &[0, 3]);
         assert!(broadcast(&[2], &[3]).is_none());
+    }
+
+    #[test]
+    fn shapes_that_no_machine_counts() {
+        assert_eq!(bytes(&[2, 3], DType::F64).unwrap(), 48);
+        assert_eq!(bytes(&[], DType::F64).unwrap(), 8);
+        assert_eq!(bytes(&[1 << 40, 0], DType::F32).unwrap(), 0);
+        for shape in
+            [&[0, 1 << 62, 1 << 62][..], &[1 << 62, 1 << 62, 0], &[1 << 62, 2], &[usize::MAX], &[usize::MAX, 0]]
+        {
+            assert_eq!(bytes(shape, DType::F32).err().unwrap().kind, crate::base::Kind::Memory, "{shape:?}");
+        }
     }
 
     #[test]

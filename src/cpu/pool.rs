@@ -1,4 +1,4 @@
-//! The threads that kernels run on.
+//! Loops on all threads, those of a rayon pool of our own (`team`).
 //!
 //! A parallel loop is offered, not handed out: the caller opens it, works on it itself, and whoever else comes in time
 //! takes pieces too. A worker that wakes up late finds no pieces left and the caller does not wait for it, so a short

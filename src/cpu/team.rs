@@ -1,24 +1,25 @@
-//! The worker threads and the protocol by which they join a loop.
+//! How the threads of a rayon pool join a loop.
 //!
-//! One word says everything: which loop it is (a number), whether it is open, and how many workers are inside. A worker
+//! Rayon gives the threads, wakes them and puts them to sleep; what a woken thread does is here, since a loop that is
+//! handed out by rayon must wait for every thread that it was handed to, however late it wakes. One word says everything: which loop it is (a number), whether it is open, and how many workers are inside. A worker
 //! joins by raising the count while the loop is open; the caller closes the loop when it has no work left itself and
 //! then waits for the count to fall to zero. One loop runs at a time: a call from inside a loop, or from another thread
 //! while one runs, does its work alone.
 
 use crate::cpu::pool::{available, threads};
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::any::Any;
 use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering::*};
-use std::sync::{Mutex, MutexGuard, OnceLock};
-use std::thread::Thread;
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 const OPEN: u64 = 1 << 16;
 const COUNT: u64 = OPEN - 1;
 const NEXT: u64 = OPEN << 1;
 
-/// How long a worker looks for the next loop before it sleeps: to wake a sleeping thread costs tens of microseconds, most
+/// How long a worker looks for the next loop before it goes back to rayon, which lets it sleep: to wake a sleeping thread costs tens of microseconds, most
 /// of them the caller's, and loops come in bursts. OpenMP's runtimes look for longer.
 const LOOK: Duration = Duration::from_millis(2);
 
@@ -39,14 +40,12 @@ struct Team {
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     /// Nanoseconds that callers worked while workers slept.
     alone: AtomicU64,
-    workers: OnceLock<Vec<Worker>>,
+    /// Absent where the system gives no threads.
+    pool: Option<ThreadPool>,
+    /// Of each worker, whether it is away: with rayon, asleep.
+    away: Vec<AtomicBool>,
     look: Duration,
     pid: u32,
-}
-
-struct Worker {
-    thread: Thread,
-    asleep: AtomicBool,
 }
 
 // SAFETY: `work` is written by the holder of `turn` while the loop is closed and empty, and read by workers that joined
@@ -62,6 +61,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poison| poison.into_inner())
 }
 
+/// Holds what makes the team while the process forks.
+pub(super) fn hold() -> super::fork::Held {
+    Box::new(lock(&MAKING))
+}
+
 /// The workers of this process. After `fork` they exist only in the parent, so the child makes its own.
 fn team() -> &'static Team {
     let pid = std::process::id();
@@ -74,23 +78,21 @@ fn team() -> &'static Team {
     }
     let _one = lock(&MAKING);
     find().unwrap_or_else(|| {
+        let named = |i| format!("oxgrad-{}", i + 1);
+        let pool = ThreadPoolBuilder::new().num_threads(threads() - 1).thread_name(named).build().ok();
+        let away = pool.iter().flat_map(|pool| 0..pool.current_num_threads()).map(|_| AtomicBool::new(true)).collect();
         let team: &'static Team = Box::leak(Box::new(Team {
             state: AtomicU64::new(0),
             work: UnsafeCell::new(None),
             turn: Mutex::new(()),
             panic: Mutex::new(None),
             alone: AtomicU64::new(0),
-            workers: OnceLock::new(),
+            pool,
+            away,
             // With more threads than processors, whoever looks keeps another from working.
             look: if threads() > available() { Duration::ZERO } else { LOOK },
             pid,
         }));
-        let spawn = |i: usize| {
-            let name = std::thread::Builder::new().name(format!("oxgrad-{i}"));
-            let started = name.spawn(move || team.serve(i - 1)).ok()?;
-            Some(Worker { thread: started.thread().clone(), asleep: AtomicBool::new(false) })
-        };
-        let _ = team.workers.set((1..threads()).map_while(spawn).collect());
         TEAM.store(std::ptr::from_ref(team).cast_mut(), Release);
         team
     })
@@ -111,7 +113,7 @@ pub fn together(work: &Part) {
     team.open(work);
     {
         let _close = Close(team);
-        if team.sleepers().next().is_none() {
+        if team.all_here() {
             work(&mut || ());
         } else {
             let start = Instant::now();
@@ -121,7 +123,7 @@ pub fn together(work: &Part) {
             work(&mut || {
                 if waiting && passed() > ALONE {
                     waiting = false;
-                    team.sleepers().for_each(Worker::wake);
+                    team.call();
                 }
             });
             team.alone.store(if waiting { passed() } else { 0 }, Relaxed);
@@ -129,14 +131,6 @@ pub fn together(work: &Part) {
     }
     if let Some(panic) = lock(&team.panic).take() {
         resume_unwind(panic);
-    }
-}
-
-impl Worker {
-    fn wake(&self) {
-        if self.asleep.swap(false, SeqCst) {
-            self.thread.unpark();
-        }
     }
 }
 
@@ -164,13 +158,23 @@ impl Team {
         self.state.fetch_add(NEXT | OPEN, SeqCst);
     }
 
-    fn sleepers(&self) -> impl Iterator<Item = &Worker> {
-        self.workers.get().into_iter().flatten().filter(|w| w.asleep.load(SeqCst))
+    fn all_here(&self) -> bool {
+        self.away.iter().all(|away| !away.load(SeqCst))
     }
 
-    /// The life of a worker.
+    /// Calls the workers that are away.
+    fn call(&'static self) {
+        let Some(pool) = &self.pool else { return };
+        for (i, away) in self.away.iter().enumerate() {
+            if away.swap(false, SeqCst) {
+                pool.spawn(move || self.serve(i));
+            }
+        }
+    }
+
+    /// What a worker does from when it is called until it has found no loop for a while.
     fn serve(&self, me: usize) {
-        let (mut seen, mut since, mut looks) = (0, Instant::now(), 0u32);
+        let (mut seen, mut since, mut looks) = (u64::MAX, Instant::now(), 0u32);
         loop {
             let state = self.state.load(Acquire);
             if state & OPEN != 0 && state / NEXT != seen {
@@ -191,14 +195,12 @@ impl Team {
                 std::thread::yield_now();
                 continue;
             }
-            let Some(worker) = self.workers.get().and_then(|w| w.get(me)) else { continue };
-            worker.asleep.store(true, SeqCst);
+            self.away[me].store(true, SeqCst);
             let state = self.state.load(SeqCst);
-            if state & OPEN == 0 || state / NEXT == seen {
-                std::thread::park();
+            // A loop that opened meanwhile may have counted on this worker: it stays unless it has been called again.
+            if state & OPEN == 0 || state / NEXT == seen || !self.away[me].swap(false, SeqCst) {
+                return;
             }
-            worker.asleep.store(false, SeqCst);
-            since = Instant::now();
         }
     }
 

@@ -20,8 +20,11 @@ pub fn apply(op: &'static Op, inputs: &[Var], args: &Args) -> Result<Outs> {
     match op.kind {
         Kind::Map(_) | Kind::Reduce(_) | Kind::View(_) => Ok(smallvec![apply1(op, inputs, args)?]),
         Kind::Compose(f) => catch(|| f(inputs, args)),
-        Kind::Kernel { .. } => {
-            let mut outputs = run_kernel(op, inputs, args)?;
+        Kind::Kernel { .. } | Kind::Views(_) => {
+            let mut outputs = match op.kind {
+                Kind::Views(f) => f(&inputs[0].tensor, args)?,
+                _ => run_kernel(op, inputs, args)?,
+            };
             if outputs.len() == 1
                 && let Some(tensor) = outputs.pop()
             {
@@ -52,7 +55,7 @@ pub fn apply1(op: &'static Op, inputs: &[Var], args: &Args) -> Result<Var> {
             Tensor::reduce(op.name, f, input, &axes, keepdims, input.dtype())?
         }
         Kind::View(f) => f(&inputs[0].tensor, args)?,
-        Kind::Kernel { .. } | Kind::Compose(_) => {
+        Kind::Kernel { .. } | Kind::Views(_) | Kind::Compose(_) => {
             let mut outs = apply(op, inputs, args)?;
             return outs.pop().ok_or_else(|| Error::op(format_args!("{}: no output", op.name)));
         }
@@ -82,7 +85,7 @@ fn run_kernel(op: &'static Op, inputs: &[Var], args: &Args) -> Result<SmallVec<[
     }
     let tensors: SmallVec<[Tensor; 3]> = inputs.iter().map(|v| v.tensor.clone()).collect();
     crate::cpu::pool::count_loop();
-    cpu(&tensors, args, &mut outputs)?;
+    catch(|| cpu(&tensors, args, &mut outputs))??;
     if outputs.len() == 1
         && let Some(output) = outputs.pop()
     {

@@ -17,16 +17,52 @@ pub struct Op {
     pub aliases: &'static [&'static str],
     /// What it computes: plain Markdown; the first line is a sentence.
     pub doc: &'static str,
-    /// Names of the array inputs. `name?` may be absent; a single `*name` takes any number.
+    /// Names of the array inputs. `name?` may be absent; `*name` takes any number. Several `*names` take as many of each,
+    /// group after group (weight, gradient, weight, gradient, …), and the names behind them come once, at the end.
     pub inputs: &'static [&'static str],
     pub params: &'static [ParamSpec],
     /// Whether `NDArray` has it as a method.
     pub method: bool,
-    /// Inputs that get a new value (states of an optimizer): the last outputs, in this order, are written to them.
+    /// Inputs that get a new value (states of an optimizer): the last outputs, in this order, are written to them; of
+    /// every group where inputs come in groups.
     pub writes: &'static [usize],
     pub kind: Kind,
     pub grad: Grad,
     pub check: Check,
+}
+
+impl Op {
+    /// How many inputs make a group: none where the number of inputs is fixed.
+    pub fn group(&self) -> usize {
+        self.inputs.iter().filter(|name| name.starts_with('*')).count()
+    }
+    /// The inputs as Python takes them.
+    pub fn shown_inputs(&self) -> &'static [&'static str] {
+        if self.group() > 1 { &["*arrays"] } else { self.inputs }
+    }
+    /// Which of `n` inputs get a new value.
+    pub fn written(&self, n: usize) -> SmallVec<[usize; 4]> {
+        match self.group() {
+            _ if self.writes.is_empty() => SmallVec::new(),
+            0 => self.writes.into(),
+            group => (0..n / group).flat_map(|i| self.writes.iter().map(move |w| i * group + w)).collect(),
+        }
+    }
+    /// The groups of the inputs, `count` of them where the caller says so, and what comes once behind them.
+    pub fn groups<'a>(&self, inputs: &'a [Var], count: Option<i64>) -> Result<(Vec<&'a [Var]>, &'a [Var])> {
+        let (group, single) = (self.group(), self.inputs.len() - self.group());
+        let n = inputs.len().saturating_sub(single) / group.max(1);
+        crate::ensure!(
+            n > 0 && n * group + single == inputs.len() && count.is_none_or(|c| c == n as i64),
+            "{}: got {} arrays, expected {} groups of {group}{}",
+            self.name,
+            inputs.len(),
+            count.unwrap_or(1).max(1),
+            if single > 0 { format!(" and {single} more") } else { String::new() }
+        );
+        let (many, rest) = inputs.split_at(n * group);
+        Ok((many.chunks_exact(group).collect(), rest))
+    }
 }
 
 /// How an op runs. Closed and matched exhaustively; ops are open.
@@ -37,6 +73,8 @@ pub enum Kind {
     Reduce(ReduceFn),
     /// The same elements seen another way: no loop over memory unless the layout needs a copy.
     View(fn(&Tensor, &Args) -> Result<Tensor>),
+    /// Several views of one array: the parts that `split` gives.
+    Views(fn(&Tensor, &Args) -> Result<SmallVec<[Tensor; 1]>>),
     /// Its own loop.
     Kernel {
         /// Checks inputs and says what comes out.

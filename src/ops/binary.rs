@@ -1,11 +1,14 @@
 //! Arithmetic and comparison of two arrays, or an array and a number. Arrays broadcast.
 
+use crate::base::Error;
+use crate::base::layout::show;
 use crate::graph::{Check, Grad, Kind, Op};
 use crate::ir::MapFn;
 use crate::ir::tile::Compute::{Float, Native};
 use crate::ops::Ops;
 use crate::ops::unary::FLOOR;
 use crate::{float_tiles, num_tiles, rule};
+use smallvec::smallvec;
 
 const LR: &[&str] = &["lhs", "rhs"];
 const CALLS: &[(&[&[usize]], &str)] =
@@ -35,7 +38,7 @@ macro_rules! binary {
 binary!(
     ADD,
     "broadcast_add",
-    &["broadcast_plus", "add", "elemwise_add", "_plus", "_add"],
+    &["broadcast_plus", "add"],
     "Sum of two arrays, element by element, with broadcasting.",
     Native,
     num_tiles!(|x, y| x.add(y)),
@@ -48,7 +51,7 @@ binary!(
 binary!(
     SUB,
     "broadcast_sub",
-    &["broadcast_minus", "subtract", "elemwise_sub", "_sub", "_minus"],
+    &["broadcast_minus", "subtract"],
     "Difference of two arrays, element by element, with broadcasting.",
     Native,
     num_tiles!(|x, y| x.sub(y)),
@@ -61,7 +64,7 @@ binary!(
 binary!(
     MUL,
     "broadcast_mul",
-    &["multiply", "elemwise_mul", "_mul"],
+    &["multiply"],
     "Product of two arrays, element by element, with broadcasting.",
     Native,
     num_tiles!(|x, y| x.mul(y)),
@@ -74,7 +77,7 @@ binary!(
 binary!(
     DIV,
     "broadcast_div",
-    &["divide", "true_divide", "elemwise_div", "_div"],
+    &["divide", "true_divide"],
     "Quotient of two arrays, element by element, with broadcasting. Integers truncate toward zero; an integer divided by \
      zero is zero.",
     Native,
@@ -275,7 +278,42 @@ compare!(
     "lambda lhs, rhs: np.logical_xor(lhs, rhs)"
 );
 
+// ---- without broadcasting ------------------------------------------------------------------------------------
+
+macro_rules! elemwise {
+    ($($id:ident $name:literal $aliases:expr, $whole:ident, $doc:literal, $range:expr, $like:literal;)+) => {
+        $(pub static $id: Op = Op {
+            name: $name,
+            aliases: $aliases,
+            doc: $doc,
+            inputs: LR,
+            params: &[],
+            method: false,
+            writes: &[],
+            kind: Kind::Compose(|v, _| {
+                if v[0].shape() != v[1].shape() {
+                    let (a, b) = (show(v[0].shape()), show(v[1].shape()));
+                    Error::op(format_args!("{}: arrays of one shape expected, got {a} and {b}", $name)).throw();
+                }
+                smallvec![v[0].binary(&$whole, &v[1])]
+            }),
+            grad: Grad::Composed,
+            check: Check { range: $range, like: $like, calls: &[(&[&[2, 3], &[2, 3]], "")] },
+        };)+
+    };
+}
+elemwise! {
+    ELEMWISE_ADD "elemwise_add" &["_plus", "_add"], ADD, "Sum of two arrays of one shape, element by element.", Ok((-2.0, 2.0)), "lambda lhs, rhs: lhs + rhs";
+    ELEMWISE_SUB "elemwise_sub" &["_minus", "_sub"], SUB, "Difference of two arrays of one shape, element by element.", Ok((-2.0, 2.0)), "lambda lhs, rhs: lhs - rhs";
+    ELEMWISE_MUL "elemwise_mul" &["_mul"], MUL, "Product of two arrays of one shape, element by element.", Ok((-2.0, 2.0)), "lambda lhs, rhs: lhs * rhs";
+    ELEMWISE_DIV "elemwise_div" &["_div"], DIV, "Quotient of two arrays of one shape, element by element.", Ok((0.5, 2.0)), "lambda lhs, rhs: lhs / rhs";
+}
+
 pub static OPS: Ops = &[
+    &ELEMWISE_ADD,
+    &ELEMWISE_SUB,
+    &ELEMWISE_MUL,
+    &ELEMWISE_DIV,
     &ADD,
     &SUB,
     &MUL,

@@ -6,6 +6,7 @@ use crate::base::layout::broadcast;
 use crate::base::{DType, Device, Shape};
 use crate::graph::op::ReduceParams;
 use crate::graph::{Args, Op, Var, apply1};
+use crate::ops::broadcast::EXPAND;
 use crate::ops::{binary as b, reduce as r, shape as s, unary as u};
 use crate::tensor::{Scalar, Tensor};
 
@@ -42,7 +43,7 @@ impl Var {
         if self.shape() == shape {
             return self.clone();
         }
-        self.with(&s::EXPAND, s::ShapeParams { shape: shape.iter().map(|&d| d as i64).collect() }.args())
+        self.with(&EXPAND, s::ShapeParams { shape: shape.iter().map(|&d| d as i64).collect() }.args())
     }
     pub fn transpose(&self, axes: &[usize]) -> Var {
         self.with(&s::TRANSPOSE, s::TransposeParams { axes: Some(axes.iter().map(|&d| d as i64).collect()) }.args())

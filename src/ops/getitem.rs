@@ -45,7 +45,7 @@ pub static PICK_VIEW: Op = Op {
         let p = PickParams::read(args);
         for (axis, &dim) in t.shape().iter().enumerate() {
             let (start, step, count) = (p.start[axis], p.step[axis], p.count[axis]);
-            let last = start + step * (count - 1).max(0);
+            let last = start.saturating_add(step.saturating_mul((count - 1).max(0)));
             let inside = count == 0 || (start >= 0 && start < dim as i64 && last >= 0 && last < dim as i64);
             ensure!(inside, Index, "_basic_index: axis {axis}, got {start}..{last}, expected within {dim}");
         }
@@ -93,7 +93,8 @@ pub static PLACE: Op = Op {
             let p = PlaceParams::read(args);
             ensure!(shape_of(&p.count) == metas[0].shape, "_basic_place: data, expected shape {:?}", p.count);
             let fits = p.into.iter().zip(p.start.iter().zip(&p.step).zip(&p.count)).all(|(&dim, ((&a, &s), &n))| {
-                n == 0 || (a >= 0 && a < dim && a + s * (n - 1) >= 0 && a + s * (n - 1) < dim)
+                let last = a.saturating_add(s.saturating_mul(n - 1));
+                n == 0 || (a >= 0 && a < dim && last >= 0 && last < dim)
             });
             ensure!(
                 fits && p.into.len() == p.count.len(),
@@ -302,6 +303,13 @@ impl Var {
         p.shape = p.count.clone();
         self.pick_view(p)
     }
+}
+
+/// Whole numbers of a range; too many to hold are an error.
+pub fn numbers(range: std::ops::Range<i64>) -> Result<Vec<i64>> {
+    let n = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(0);
+    crate::base::buffer::probe(n.saturating_mul(8))?;
+    Ok(range.collect())
 }
 
 /// Whole numbers as an int64 array.

@@ -1,16 +1,14 @@
-//! Picking elements by position: gathers, scatters, one-hot, where, positions of extremes.
+//! Picking elements by position: gathers, scatters, flat positions, diagonals.
 
 use crate::base::error::OrThrow;
 use crate::base::{DType, Element, Error, Result, Shape};
 use crate::graph::op::axis_index;
 use crate::graph::params::Ints;
-use crate::graph::{Check, Grad, Kind, Op, Var, apply1};
-use crate::ir::MapFn;
-use crate::ir::tile::Compute::Native;
+use crate::graph::{Args, Check, Grad, Kind, Op, Var, apply1};
 use crate::ops::Ops;
-use crate::ops::expr::shape_of;
 use crate::ops::getitem::index_var;
-use crate::{ensure, num_tiles, rule, with_dtype};
+use crate::ops::init::checked_shape;
+use crate::{ensure, with_dtype};
 use smallvec::smallvec;
 use std::sync::Arc;
 
@@ -233,10 +231,7 @@ pub static SCATTER_ND: Op = Op {
     writes: &[],
     kind: Kind::Compose(|v, args| {
         let dims = ScatterParams::read(args).shape;
-        if dims.iter().any(|&d| d < 0) {
-            Error::op("scatter_nd: shape has a negative length").throw();
-        }
-        let shape = shape_of(&dims);
+        let shape = checked_shape("scatter_nd", &dims, v[0].dtype()).or_throw();
         let (m, rows) = positions("scatter_nd", &v[1], &shape).or_throw();
         let row: Shape = shape[m..].into();
         let expected: Shape = v[1].shape()[1..].iter().chain(&row).copied().collect();
@@ -257,43 +252,47 @@ pub static SCATTER_ND: Op = Op {
     check: Check { range: INDEX, like: "", calls: &[] },
 };
 
-// ---- one-hot, where -----------------------------------------------------------------------------------------------
+// ---- flat positions -----------------------------------------------------------------------------------------------
 
-crate::params! {
-    pub struct OneHotParams {
-        depth: i64, K::Int, D::Required, "Length of the new last axis.";
-        on_value: f64, K::Float, D::Float(1.0), "The value at the index.";
-        off_value: f64, K::Float, D::Float(0.0), "The value elsewhere.";
-        dtype: DType, K::DType, D::DType(DType::F32), "Dtype of the result.";
-    }
+/// The lengths of an array that positions are in; all but the first count.
+fn lengths(name: &str, args: &Args) -> Result<Ints> {
+    let dims = ScatterParams::read(args).shape;
+    // The first length is not used, and may be -1.
+    ensure!(
+        !dims.is_empty() && dims[1..].iter().all(|&d| d > 0),
+        "{name}: shape, got {dims:?}, expected positive numbers"
+    );
+    Ok(dims)
 }
-pub static ONE_HOT: Op = Op {
-    name: "one_hot",
-    aliases: &[],
-    doc: "A row for each index with `on_value` at it; an index outside gives a row of `off_value`.",
-    inputs: &["indices"],
-    params: OneHotParams::SPEC,
-    method: true,
+
+pub static RAVEL: Op = Op {
+    name: "ravel_multi_index",
+    aliases: &["_ravel_multi_index"],
+    doc: "Flat positions in an array of `shape`: row `k` of `data` numbers axis `k`.",
+    inputs: &["data"],
+    params: ScatterParams::SPEC,
+    method: false,
     writes: &[],
     kind: Kind::Kernel {
         infer: |metas, args| {
-            let p = OneHotParams::read(args);
-            ensure!(p.depth >= 0, "one_hot: depth, got {}, expected 0 or more", p.depth);
-            let mut meta = metas[0].clone();
-            meta.shape.push(p.depth as usize);
-            meta.dtype = p.dtype;
-            Ok(smallvec![meta])
+            let m = lengths("ravel_multi_index", args)?.len();
+            ensure!(
+                metas[0].shape.first() == Some(&m),
+                "ravel_multi_index: data, got shape {}, expected {m} rows",
+                crate::base::layout::show(&metas[0].shape)
+            );
+            let rest = &metas[0].shape[1..];
+            Ok(smallvec![metas[0].with_shape(if rest.is_empty() { smallvec![1] } else { rest.into() })])
         },
         cpu: |ins, args, outs| {
-            let p = OneHotParams::read(args);
+            let dims = lengths("ravel_multi_index", args)?;
             let index = ins[0].to_vec::<i64>()?;
-            with_dtype!(p.dtype, T => {
+            with_dtype!(ins[0].dtype(), T => {
                 let out = outs[0].slice::<T>();
-                out.fill(T::from_f64(p.off_value));
-                for (k, &i) in index.iter().enumerate() {
-                    if i >= 0 && i < p.depth {
-                        out[k * p.depth as usize + i as usize] = T::from_f64(p.on_value);
-                    }
+                let n = out.len();
+                for (k, slot) in out.iter_mut().enumerate() {
+                    let step = |sum: i64, (i, &d): (usize, &i64)| sum.wrapping_mul(d).wrapping_add(index[i * n + k]);
+                    *slot = T::from_i64(dims.iter().enumerate().fold(0, step));
                 }
             });
             Ok(())
@@ -301,253 +300,53 @@ pub static ONE_HOT: Op = Op {
         gpu: None,
     },
     grad: Grad::Zero,
-    check: Check { range: FLAT, like: "", calls: &[] },
-};
-
-pub static SELECT: Op = Op {
-    name: "_select",
-    aliases: &[],
-    doc: "`x` where `condition` is not zero, else `y`: arrays of one dtype that broadcast.",
-    inputs: &["condition", "x", "y"],
-    params: &[],
-    method: false,
-    writes: &[],
-    kind: Kind::Map(MapFn {
-        name: "_select",
-        compute: Native,
-        tile: num_tiles!(|c, x, y| if c.nonzero() { x } else { y }),
-        wgsl: "select({2}, {1}, {0} != 0)",
-    }),
-    grad: rule!(
-        FromInputs | c,
-        g | [Var::scalar(0.0), select(c.input(0), g, &Var::scalar(0.0)), select(c.input(0), &Var::scalar(0.0), g)]
-    ),
     check: Check {
-        range: ANY,
-        like: "lambda condition, x, y: np.where(condition, x, y)",
-        calls: &[(&[&[2, 3], &[2, 3], &[2, 3]], ""), (&[&[2, 1], &[2, 3], &[3]], "")],
+        range: FLAT,
+        like: "lambda data, shape: np.tensordot(np.cumprod((1, *shape[:0:-1]))[::-1], np.trunc(data), 1)",
+        calls: &[(&[&[2, 3]], "shape=(3, 4)"), (&[&[3, 2, 2]], "shape=(-1, 4, 2)")],
     },
 };
 
-pub fn select(condition: &Var, x: &Var, y: &Var) -> Var {
-    apply1(&SELECT, &[condition.clone(), x.clone(), y.clone()], &Default::default()).or_throw()
-}
-
-pub static WHERE: Op = Op {
-    name: "where",
-    aliases: &[],
-    doc: "`x` where `condition` is not zero, else `y`. The condition has their shape, or one number for each row.",
-    inputs: &["condition", "x", "y"],
-    params: &[],
-    method: false,
-    writes: &[],
-    kind: Kind::Compose(|v, _| {
-        let (c, x, y) = (&v[0], &v[1], &v[2]);
-        (|| -> Result<()> {
-            ensure!(
-                x.shape() == y.shape() && x.dtype() == y.dtype(),
-                "where: x and y must have one shape and dtype, got {} {} and {} {}",
-                x.dtype(),
-                crate::base::layout::show(x.shape()),
-                y.dtype(),
-                crate::base::layout::show(y.shape())
-            );
-            let rows = c.ndim() == 1 && x.ndim() > 0 && c.shape()[0] == x.shape()[0];
-            ensure!(
-                c.shape() == x.shape() || rows,
-                "where: condition, got shape {}, expected {} or one number for each row",
-                crate::base::layout::show(c.shape()),
-                crate::base::layout::show(x.shape())
-            );
-            Ok(())
-        })()
-        .or_throw();
-        let mut truth = c.cast(DType::Bool).cast(x.dtype());
-        if c.shape() != x.shape() {
-            let mut shape: Shape = smallvec![1; x.ndim()];
-            shape[0] = x.shape()[0];
-            truth = truth.reshape(&shape);
-        }
-        smallvec![select(&truth, x, y)]
-    }),
-    grad: Grad::Composed,
-    check: Check {
-        range: ANY,
-        like: "lambda condition, x, y: np.where(condition, x, y)",
-        calls: &[(&[&[2, 3], &[2, 3], &[2, 3]], "")],
-    },
-};
-
-// ---- positions of extremes ----------------------------------------------------------------------------------------
-
-crate::params! {
-    pub struct ArgParams {
-        axis: Option<i64>, K::Int, D::None, "The axis; the flattened array where absent.";
-        keepdims: bool, K::Bool, D::Bool(false), "Whether the axis stays, with length one.";
-    }
-}
-
-macro_rules! arg_extreme {
-    ($id:ident, $name:literal, $doc:literal, $least:literal, $like:literal) => {
-        pub static $id: Op = Op {
-            name: $name,
-            aliases: &[],
-            doc: $doc,
-            inputs: &["data"],
-            params: ArgParams::SPEC,
-            method: true,
-            writes: &[],
-            kind: Kind::Kernel {
-                infer: |metas, args| {
-                    let p = ArgParams::read(args);
-                    let mut shape = metas[0].shape.clone();
-                    ensure!(
-                        !shape.contains(&0),
-                        "{}: an empty array has no extreme, got shape {}",
-                        $name,
-                        crate::base::layout::show(&shape)
-                    );
-                    match p.axis {
-                        Some(axis) => {
-                            let axis = axis_index($name, axis, shape.len())?;
-                            if p.keepdims {
-                                shape[axis] = 1;
-                            } else {
-                                shape.remove(axis);
-                            }
-                        }
-                        None if p.keepdims => shape.iter_mut().for_each(|d| *d = 1),
-                        None => shape.clear(),
-                    }
-                    if shape.is_empty() {
-                        shape.push(1);
-                    }
-                    Ok(smallvec![metas[0].with_shape(shape)])
-                },
-                cpu: |ins, args, outs| {
-                    let dims = ins[0].shape();
-                    let (n, inner) = match ArgParams::read(args).axis {
-                        Some(axis) => {
-                            let axis = axis_index($name, axis, dims.len())?;
-                            (dims[axis], dims[axis + 1..].iter().product())
-                        }
-                        None => (ins[0].numel(), 1usize),
-                    };
-                    let data = ins[0].dense()?;
-                    with_dtype!(ins[0].dtype(), T => {
-                        crate::cpu::best::arg_best(data.slice::<T>(), n, inner, $least, outs[0].slice::<T>());
-                    });
-                    Ok(())
-                },
-                gpu: None,
-            },
-            grad: Grad::Zero,
-            check: Check {
-                range: FLAT,
-                like: $like,
-                calls: &[(&[&[3, 4]], ""), (&[&[3, 4]], "axis=0"), (&[&[2, 3, 4]], "axis=1, keepdims=True")],
-            },
-        };
-    };
-}
-// Positions come in the dtype of the data, and a nan wins, as in MXNet.
-arg_extreme!(
-    ARGMAX,
-    "argmax",
-    "Position of the largest element, in the dtype of the data; the first of equal ones.",
-    false,
-    "lambda data, axis=None, keepdims=False: np.argmax(data, axis, keepdims=keepdims)"
-);
-arg_extreme!(
-    ARGMIN,
-    "argmin",
-    "Position of the smallest element, in the dtype of the data; the first of equal ones.",
-    true,
-    "lambda data, axis=None, keepdims=False: np.argmin(data, axis, keepdims=keepdims)"
-);
-
-pub static ARGMAX_CHANNEL: Op = Op {
-    name: "argmax_channel",
-    aliases: &[],
-    doc: "Position of the largest element along the second axis.",
+pub static UNRAVEL: Op = Op {
+    name: "unravel_index",
+    aliases: &["_unravel_index"],
+    doc: "The inverse of `ravel_multi_index`: row `k` numbers axis `k` of an array of `shape`.",
     inputs: &["data"],
-    params: &[],
-    method: true,
-    writes: &[],
-    kind: Kind::Compose(|v, _| smallvec![v[0].with(&ARGMAX, ArgParams { axis: Some(1), keepdims: false }.args())]),
-    grad: Grad::Composed,
-    check: Check { range: FLAT, like: "lambda data: np.argmax(data, 1)", calls: &[(&[&[3, 4]], "")] },
-};
-
-// ---- running sums, diagonals, shapes ------------------------------------------------------------------------------
-
-crate::params! {
-    pub struct CumsumParams {
-        axis: Option<i64>, K::Int, D::None, "The axis; the flattened array where absent.";
-        dtype: Option<DType>, K::DType, D::None, "Dtype of the result.";
-    }
-}
-pub static RUNNING_SUM: Op = Op {
-    name: "_running_sum",
-    aliases: &[],
-    doc: "Sums of the elements up to each one along an axis.",
-    inputs: &["data"],
-    params: ArgParams::SPEC,
+    params: ScatterParams::SPEC,
     method: false,
     writes: &[],
     kind: Kind::Kernel {
         infer: |metas, args| {
-            axis_index("cumsum", ArgParams::read(args).axis.unwrap_or(0), metas[0].shape.len())?;
-            Ok(smallvec![metas[0].clone()])
+            let m = lengths("unravel_index", args)?.len();
+            Ok(smallvec![metas[0].with_shape([m].into_iter().chain(metas[0].shape.iter().copied()).collect())])
         },
         cpu: |ins, args, outs| {
-            let dims = ins[0].shape();
-            let axis = axis_index("cumsum", ArgParams::read(args).axis.unwrap_or(0), dims.len())?;
-            let (n, inner) = (dims[axis], dims[axis + 1..].iter().product());
-            let data = ins[0].dense()?;
-            with_dtype!(ins[0].dtype(), T => crate::cpu::index::running_sum(data.slice::<T>(), n, inner, outs[0].slice::<T>()));
+            let dims = lengths("unravel_index", args)?;
+            let index = ins[0].to_vec::<i64>()?;
+            with_dtype!(ins[0].dtype(), T => {
+                let out = outs[0].slice::<T>();
+                for (k, &flat) in index.iter().enumerate() {
+                    let mut rest = flat;
+                    for (i, &d) in dims.iter().enumerate().skip(1).rev() {
+                        out[i * index.len() + k] = T::from_i64(rest % d);
+                        rest /= d;
+                    }
+                    out[k] = T::from_i64(rest);
+                }
+            });
             Ok(())
         },
         gpu: None,
     },
-    grad: rule!(
-        Linear | c,
-        g | [{
-            let axis = ArgParams::read(c.args).axis.unwrap_or(0);
-            let flip = |x: &Var| {
-                let a = if axis < 0 { axis + x.ndim() as i64 } else { axis };
-                x.with(&crate::ops::join::FLIP, crate::ops::join::FlipParams { axis: smallvec![a] }.args())
-            };
-            flip(&flip(g).with(&RUNNING_SUM, c.args.clone()))
-        }]
-    ),
+    grad: Grad::Zero,
     check: Check {
-        range: ANY,
-        like: "lambda data, axis=0: np.cumsum(data, axis)",
-        calls: &[(&[&[3, 4]], "axis=0"), (&[&[3, 4]], "axis=1")],
+        range: FLAT,
+        like: "lambda data, shape: np.array([np.trunc(data), np.zeros_like(data)])",
+        calls: &[(&[&[2, 3]], "shape=(3, 1)")],
     },
 };
-pub static CUMSUM: Op = Op {
-    name: "cumsum",
-    aliases: &[],
-    doc: "Sums of the elements up to each one along an axis.",
-    inputs: &["a"],
-    params: CumsumParams::SPEC,
-    method: false,
-    writes: &[],
-    kind: Kind::Compose(|v, args| {
-        let p = CumsumParams::read(args);
-        let x = p.dtype.map_or_else(|| v[0].clone(), |d| v[0].cast(d));
-        let x = if p.axis.is_none() { x.reshape(&[x.numel()]) } else { x };
-        smallvec![x.with(&RUNNING_SUM, ArgParams { axis: p.axis, keepdims: false }.args())]
-    }),
-    grad: Grad::Composed,
-    check: Check {
-        range: ANY,
-        like: "lambda a, axis=None: np.cumsum(a, axis)",
-        calls: &[(&[&[3, 4]], ""), (&[&[3, 4]], "axis=1")],
-    },
-};
+
+// ---- diagonals, shapes --------------------------------------------------------------------------------------------
 
 crate::params! {
     pub struct DiagParams {
@@ -567,8 +366,12 @@ pub static DIAG: Op = Op {
     kind: Kind::Compose(|v, args| {
         let p = DiagParams::read(args);
         let x = &v[0];
+        if p.k.unsigned_abs() > u32::MAX as u64 {
+            Error::op(format_args!("diag: Diagonal does not exist: k={}", p.k)).throw();
+        }
         if x.ndim() == 1 {
             let n = x.shape()[0] + p.k.unsigned_abs() as usize;
+            checked_shape("diag", &[n as i64, n as i64], x.dtype()).or_throw();
             let index: Vec<i64> =
                 (0..x.shape()[0] as i64).map(|i| (i + (-p.k).max(0)) * n as i64 + i + p.k.max(0)).collect();
             return smallvec![x.put_rows(&index_var(&[index.len()], &index).or_throw(), &[n * n]).reshape(&[n, n])];
@@ -638,14 +441,8 @@ pub static OPS: Ops = &[
     &EMBEDDING,
     &GATHER_ND,
     &SCATTER_ND,
-    &ONE_HOT,
-    &SELECT,
-    &WHERE,
-    &ARGMAX,
-    &ARGMIN,
-    &ARGMAX_CHANNEL,
-    &RUNNING_SUM,
-    &CUMSUM,
+    &RAVEL,
+    &UNRAVEL,
     &DIAG,
     &SHAPE_ARRAY,
     &SIZE_ARRAY,

@@ -5,7 +5,7 @@
 
 use crate::base::device::DeviceType;
 use crate::base::error::OrThrow;
-use crate::base::{DType, Device, Element, Error, Result, Shape};
+use crate::base::{DType, Device, Element, Result, Shape};
 use crate::cpu::pool;
 use crate::graph::op::axis_index;
 use crate::graph::params::{Ints, Param};
@@ -20,18 +20,13 @@ const NO_INPUT: std::result::Result<(f64, f64), &str> = Err("it has no input to 
 
 /// A shape as the caller gave it, checked: no negative dimension, and a size that a machine can count.
 pub fn checked_shape(name: &str, dims: &[i64], dtype: DType) -> Result<Shape> {
-    let mut bytes = Some(dtype.size());
     let mut shape = Shape::new();
     for &dim in dims {
         ensure!(dim >= 0, "{name}: shape, got the negative dimension {dim}, expected 0 or more");
-        // Empty dimensions do not make the others harmless: strides are products too.
-        bytes = bytes.and_then(|b| b.checked_mul((dim as usize).max(1)));
         shape.push(dim as usize);
     }
-    match bytes {
-        Some(bytes) if bytes <= isize::MAX as usize => Ok(shape),
-        _ => Err(Error::memory(usize::MAX)),
-    }
+    crate::base::layout::bytes(&shape, dtype)?;
+    Ok(shape)
 }
 
 /// Where a new array goes: the CPU where nothing is said.
@@ -180,17 +175,16 @@ fn write_range(out: &mut Output, dtype: DType, start: f64, step: f64, repeat: us
     with_dtype!(dtype, T => {
         let narrow = dtype == DType::F32;
         let (first, by) = (T::from_f64(start).to_i64(), T::from_f64(step).to_i64());
-        pool::fill(out.slice::<T>(), |from, part| {
-            for (i, slot) in part.iter_mut().enumerate() {
-                let k = (from + i) / repeat;
-                *slot = if narrow {
-                    T::from_f64((start as f32 + k as f32 * step as f32) as f64)
-                } else if T::FLOAT {
-                    T::from_f64(start + k as f64 * step)
-                } else {
-                    T::from_i64(first.wrapping_add(by.wrapping_mul(k as i64)))
-                };
-            }
+        let value = |k: usize| if narrow {
+            T::from_f64((start as f32 + k as f32 * step as f32) as f64)
+        } else if T::FLOAT {
+            T::from_f64(start + k as f64 * step)
+        } else {
+            T::from_i64(first.wrapping_add(by.wrapping_mul(k as i64)))
+        };
+        pool::fill(out.slice::<T>(), |from, part| match repeat {
+            1 => part.iter_mut().enumerate().for_each(|(i, slot)| *slot = value(from + i)),
+            _ => part.iter_mut().enumerate().for_each(|(i, slot)| *slot = value((from + i) / repeat)),
         });
     });
 }
@@ -412,9 +406,8 @@ pub static OPS: Ops = &[&ZEROS, &ONES, &EMPTY, &FULL, &FULL_VALUE, &ARANGE, &LIN
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::Args;
-    use crate::graph::apply1;
     use crate::graph::params::Read;
+    use crate::graph::{Args, apply1};
 
     fn run(op: &'static Op, args: Args) -> Result<Var> {
         apply1(op, &[], &args)

@@ -1,25 +1,45 @@
 //! The op records, grouped; and the plain-expression form in which gradient rules and composed ops are written.
 //!
-//! `unary` · `binary` (arithmetic, comparison, logic) · `reduce` · `shape` · `index` · `dot` · `nn` · `optim` · `sort` · `init` · `random`.
+//! Elements: `unary` · `binary` (arithmetic, comparison, logic) · `select` · `activation`. Layout: `shape` · `broadcast` · `slice` ·
+//! `join` · `repeat` · `sequence`. Picking: `index` · `getitem` (what basic and advanced keys are made of) · `along` ·
+//! `sort`. Sums: `reduce` · `dot` · `linalg` · `linalg_factor`. Layers: `nn` · `softmax` · `norm` · `row_norm` · `loss` · `conv` · `pooling` · `rnn` · `ctc` · `plane` · `contrib`.
+//! Training: `optim` · `optim_norm` · `optim_many` · `arrays`. From nothing: `init` · `random` · `choice` · `density`.
 
 pub mod activation;
+pub mod along;
+pub mod arrays;
 pub mod binary;
+pub mod broadcast;
+pub mod choice;
+pub mod contrib;
 pub mod conv;
+pub mod ctc;
+pub mod density;
 pub mod dot;
 pub mod expr;
 pub mod getitem;
 pub mod index;
 pub mod init;
 pub mod join;
+pub mod linalg;
+pub mod linalg_factor;
 pub mod loss;
 pub mod nn;
 pub mod norm;
 pub mod optim;
+pub mod optim_many;
+pub mod optim_norm;
+pub mod plane;
 pub mod pooling;
 pub mod random;
 pub mod reduce;
+pub mod repeat;
+pub mod rnn;
 pub mod row_norm;
+pub mod select;
+pub mod sequence;
 pub mod shape;
+pub mod slice;
 pub mod softmax;
 pub mod sort;
 pub mod unary;
@@ -38,9 +58,23 @@ pub fn all() -> impl Iterator<Item = &'static Op> {
         binary::OPS,
         reduce::OPS,
         shape::OPS,
+        broadcast::OPS,
+        slice::OPS,
         join::OPS,
+        repeat::OPS,
         getitem::OPS,
         index::OPS,
+        select::OPS,
+        along::OPS,
+        sequence::OPS,
+        arrays::OPS,
+        linalg::OPS,
+        linalg_factor::OPS,
+        rnn::OPS,
+        ctc::OPS,
+        plane::OPS,
+        contrib::OPS,
+        density::OPS,
         sort::OPS,
         dot::OPS,
         nn::OPS,
@@ -52,8 +86,11 @@ pub fn all() -> impl Iterator<Item = &'static Op> {
         conv::OPS,
         pooling::OPS,
         optim::OPS,
+        optim_norm::OPS,
+        optim_many::OPS,
         init::OPS,
         random::OPS,
+        choice::OPS,
     ]
     .into_iter()
     .flatten()

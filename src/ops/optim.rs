@@ -1,4 +1,4 @@
-//! Optimizer updates: each gives the new weight and then the new states, which are written to the arrays that `writes` names.
+//! Optimizer updates of one weight (`optim_norm`: by norms, `optim_many`: of many weights): each gives the new weight and then the new states, which are written to the arrays that `writes` names.
 
 use crate::base::error::OrThrow;
 use crate::base::layout::show;
@@ -8,11 +8,11 @@ use crate::graph::mode::Scope;
 use crate::graph::{Args, Check, Grad, Kind, Op, Param, Var};
 use crate::ops::Ops;
 use crate::ops::activation::float_only;
-use crate::ops::binary::{EQUAL, GREATER, MAXIMUM, MINIMUM};
+use crate::ops::binary::GREATER;
 use crate::ops::unary::{CLIP, ClipParams};
 use smallvec::SmallVec;
 
-type Outs = SmallVec<[Var; 1]>;
+pub(super) type Outs = SmallVec<[Var; 1]>;
 
 /// Example calls of an update, without and with weight decay.
 macro_rules! calls {
@@ -44,7 +44,7 @@ macro_rules! update {
 }
 
 /// Checks the inputs of an update and runs it off the tape.
-fn run(name: &str, v: &[Var], args: &Args, new: impl Fn(&[Var], &Args) -> Outs) -> Outs {
+pub(super) fn run(name: &str, v: &[Var], args: &Args, new: impl Fn(&[Var], &Args) -> Outs) -> Outs {
     (|| -> Result<()> {
         for input in v {
             float_only(name, input.dtype())?;
@@ -69,12 +69,12 @@ fn run(name: &str, v: &[Var], args: &Args, new: impl Fn(&[Var], &Args) -> Outs) 
 }
 
 /// Limits to `[-bound, bound]` where the bound is not negative.
-fn clip(x: Var, bound: f64) -> Var {
+pub(super) fn clip(x: Var, bound: f64) -> Var {
     if bound < 0.0 { x } else { x.with(&CLIP, ClipParams { a_min: -bound, a_max: bound }.args()) }
 }
 
 /// The gradient, rescaled and limited.
-fn scaled(g: &Var, rescale: f64, bound: f64) -> Var {
+pub(super) fn scaled(g: &Var, rescale: f64, bound: f64) -> Var {
     clip(if rescale == 1.0 { g.clone() } else { g * rescale }, bound)
 }
 
@@ -85,9 +85,11 @@ fn decayed(g: &Var, w: &Var, rescale: f64, wd: f64, bound: f64) -> Var {
 }
 
 /// `beta * old + (1 - beta) * new`.
-fn average(old: &Var, new: &Var, beta: f64) -> Var {
+pub(super) fn average(old: &Var, new: &Var, beta: f64) -> Var {
     old * beta + new * (1.0 - beta)
 }
+
+pub(super) use update;
 
 // ---- gradient descent -----------------------------------------------------------------------------------------------
 
@@ -111,12 +113,12 @@ crate::params! {
     }
 }
 
-fn sgd(w: &Var, g: &Var, p: &SgdParams) -> Var {
+pub(super) fn sgd(w: &Var, g: &Var, p: &SgdParams) -> Var {
     w * (1.0 - p.lr * p.wd) - scaled(g, p.rescale_grad, p.clip_gradient) * p.lr
 }
 
 /// The new weight and momentum.
-fn sgd_mom(w: &Var, g: &Var, mom: &Var, p: &MomentumParams) -> (Var, Var) {
+pub(super) fn sgd_mom(w: &Var, g: &Var, mom: &Var, p: &MomentumParams) -> (Var, Var) {
     let mom = mom * p.momentum - w * (p.lr * p.wd) - scaled(g, p.rescale_grad, p.clip_gradient) * p.lr;
     (w + &mom, mom)
 }
@@ -374,7 +376,7 @@ pub static FTML_UPDATE: Op = Op {
 // ---- with a float32 master copy of the weight -----------------------------------------------------------------------
 
 /// Runs an update on the float32 copies; the new weight in the dtype of the first input comes first.
-fn mixed(v: &[Var], copy: &Var, new: impl Fn(&Var, &Var) -> (Var, Option<Var>)) -> Outs {
+pub(super) fn mixed(v: &[Var], copy: &Var, new: impl Fn(&Var, &Var) -> (Var, Option<Var>)) -> Outs {
     let (w32, state) = new(copy, &v[1].cast(DType::F32));
     [Some(w32.cast(v[0].dtype())), state, Some(w32)].into_iter().flatten().collect()
 }
@@ -419,130 +421,6 @@ update!(
     calls!(&[2, 3], &[2, 3], &[2, 3], &[2, 3])
 );
 
-// ---- LAMB -----------------------------------------------------------------------------------------------------------
-
-crate::params! {
-    pub struct LambParams {
-        beta1: f64, K::Float, D::Float(0.9), "Decay of the mean.";
-        beta2: f64, K::Float, D::Float(0.999), "Decay of the variance.";
-        epsilon: f64, K::Float, D::Float(1e-6), "Added to the root, against division by zero.";
-        t: i64, K::Int, D::Required, "Number of this update, from one.";
-        bias_correction: bool, K::Bool, D::Bool(true), "Whether means are corrected for their start at zero.";
-        wd: f64, K::Float, D::Required, "Weight decay.";
-        rescale_grad: f64, K::Float, D::Float(1.0), "What the gradient is multiplied by.";
-        clip_gradient: f64, K::Float, D::Float(-1.0), "Limit of the gradient; none where negative.";
-    }
-}
-
-/// The direction, and the new mean and variance.
-fn lamb_direction(w: &Var, g: &Var, mean: &Var, var: &Var, p: &LambParams) -> [Var; 3] {
-    let g = scaled(g, p.rescale_grad, p.clip_gradient);
-    let (mean, var) = (average(mean, &g, p.beta1), average(var, &g.square(), p.beta2));
-    let fix = |beta: f64| if p.bias_correction { 1.0 / (1.0 - beta.powf(p.t as f64)) } else { 1.0 };
-    let step = (&mean * fix(p.beta1)) / ((&var * fix(p.beta2)).sqrt() + p.epsilon);
-    [step + w * p.wd, mean, var]
-}
-
-update!(
-    LAMB_UPDATE_PHASE1,
-    "lamb_update_phase1",
-    "The direction of LAMB: moving means of the gradient and its square, `mean / (sqrt(var) + epsilon) + wd * weight`.",
-    ["weight", "grad", "mean", "var"],
-    &[2, 3],
-    LambParams,
-    |v, p| lamb_direction(&v[0], &v[1], &v[2], &v[3], p),
-    "lambda w, g, m, v, **kw: lamb(w, g, m, v, **kw)",
-    &[]
-);
-update!(
-    MP_LAMB_UPDATE_PHASE1,
-    "mp_lamb_update_phase1",
-    "`lamb_update_phase1` on a float32 copy of the weight.",
-    ["weight", "grad", "mean", "var", "weight32"],
-    &[2, 3],
-    LambParams,
-    |v, p| lamb_direction(&v[4], &v[1].cast(DType::F32), &v[2], &v[3], p),
-    "lambda w, g, m, v, w32, **kw: lamb(w32, g, m, v, **kw)",
-    &[]
-);
-
-crate::params! {
-    pub struct LambStepParams {
-        lr: f64, K::Float, D::Required, "Learning rate.";
-        lower_bound: f64, K::Float, D::Float(-1.0), "Lowest norm of the weight; none where negative.";
-        upper_bound: f64, K::Float, D::Float(-1.0), "Highest norm of the weight; none where negative.";
-    }
-}
-
-/// `w - lr * ratio * g` with the ratio of the norms `r1` and `r2`, one where either is zero.
-fn lamb_step(w: &Var, g: &Var, r1: &Var, r2: &Var, p: &LambStepParams) -> Var {
-    let (low, high) = (p.lower_bound, p.upper_bound);
-    let r1 = if low >= 0.0 { r1.binary(&MAXIMUM, &Var::scalar(low)) } else { r1.clone() };
-    let r1 = if high >= 0.0 { r1.binary(&MINIMUM, &Var::scalar(high)) } else { r1 };
-    let zero = |r: &Var| r.binary(&EQUAL, &Var::scalar(0.0));
-    let either = zero(&r1).binary(&MAXIMUM, &zero(r2));
-    // Where a norm is zero the quotient is made finite, then taken out.
-    let ratio = &r1 / (r2 + zero(r2)) * (1.0 - &either) + either;
-    w - g * (ratio * p.lr)
-}
-
-/// Checks the norms that come with the arrays, and runs the step off the tape.
-fn lamb_run(name: &str, v: &[Var], norms: [usize; 2], args: &Args, new: impl Fn(&[Var], &Args) -> Outs) -> Outs {
-    let norms = [&v[norms[0]], &v[norms[1]]];
-    (|| -> Result<()> {
-        for norm in norms {
-            ensure!(norm.numel() == 1, "{name}: r1 and r2, got shape {}, expected one number each", show(norm.shape()));
-        }
-        Ok(())
-    })()
-    .or_throw();
-    let arrays: SmallVec<[Var; 3]> =
-        v.iter().filter(|a| !norms.iter().any(|n| std::ptr::eq(*n, *a))).cloned().collect();
-    run(name, &arrays, args, |_, args| new(v, args))
-}
-
-pub static LAMB_UPDATE_PHASE2: Op = Op {
-    name: "lamb_update_phase2",
-    aliases: &[],
-    doc: "The step of LAMB: `weight - lr * ratio * g`, where `ratio` is `r1 / r2`, the norms of weight and direction.",
-    inputs: &["weight", "g", "r1", "r2"],
-    params: LambStepParams::SPEC,
-    method: false,
-    writes: &[],
-    kind: Kind::Compose(|v, args| {
-        lamb_run("lamb_update_phase2", v, [2, 3], args, |v, args| {
-            [lamb_step(&v[0].detached(), &v[1], &v[2], &v[3], &LambStepParams::read(args))].into_iter().collect()
-        })
-    }),
-    grad: Grad::Composed,
-    check: Check {
-        range: Err("not differentiated"),
-        like: "lambda w, g, r1, r2, lr: w - lr * r1 / r2 * g",
-        calls: &[(&[&[2, 3], &[2, 3], &[1], &[1]], "lr=0.1")],
-    },
-};
-pub static MP_LAMB_UPDATE_PHASE2: Op = Op {
-    name: "mp_lamb_update_phase2",
-    aliases: &[],
-    doc: "`lamb_update_phase2` on a float32 copy of the weight, which stays as it is, as in MXNet.",
-    inputs: &["weight", "g", "r1", "r2", "weight32"],
-    params: LambStepParams::SPEC,
-    method: false,
-    writes: &[],
-    kind: Kind::Compose(|v, args| {
-        lamb_run("mp_lamb_update_phase2", v, [2, 3], args, |v, args| {
-            let w32 = lamb_step(&v[4].detached(), &v[1], &v[2], &v[3], &LambStepParams::read(args));
-            [w32.cast(v[0].dtype())].into_iter().collect()
-        })
-    }),
-    grad: Grad::Composed,
-    check: Check {
-        range: Err("not differentiated"),
-        like: "lambda w, g, r1, r2, w32, lr: w32 - lr * r1 / r2 * g",
-        calls: &[(&[&[2, 3], &[2, 3], &[1], &[1], &[2, 3]], "lr=0.1")],
-    },
-};
-
 pub static OPS: Ops = &[
     &SGD_UPDATE,
     &SGD_MOM_UPDATE,
@@ -557,8 +435,4 @@ pub static OPS: Ops = &[
     &MP_SGD_UPDATE,
     &MP_SGD_MOM_UPDATE,
     &MP_NAG_MOM_UPDATE,
-    &LAMB_UPDATE_PHASE1,
-    &MP_LAMB_UPDATE_PHASE1,
-    &LAMB_UPDATE_PHASE2,
-    &MP_LAMB_UPDATE_PHASE2,
 ];

@@ -143,26 +143,23 @@ impl UserRule for PyRule {
         Python::attach(|py| -> PyResult<Vec<Option<Var>>> {
             let args: Vec<_> = grads.into_iter().map(|g| PyNDArray::wrap(py, g)).collect::<PyResult<_>>()?;
             let found = self.function.bind(py).call_method1("backward", PyTuple::new(py, args)?)?;
-            let items: Vec<Bound<'_, PyAny>> = match found.cast::<PyNDArray>() {
-                Ok(_) => vec![found.clone()],
-                Err(_) if found.is_none() => vec![found.clone()],
-                Err(_) => found.try_iter()?.collect::<PyResult<_>>()?,
+            let wrong = |item: &Bound<'_, PyAny>| -> PyErr {
+                let got = item.get_type();
+                let message = format!("{}.backward: got {got}, expected an NDArray or None for each input", self.name);
+                Error::typ(message).into()
+            };
+            let single = found.cast::<PyNDArray>().is_ok() || found.is_none();
+            let items: Vec<Bound<'_, PyAny>> = match found.try_iter() {
+                _ if single => vec![found.clone()],
+                Ok(items) => items.collect::<PyResult<_>>()?,
+                Err(_) => return Err(wrong(&found)),
             };
             items
                 .iter()
-                .map(|item| {
-                    if item.is_none() {
-                        return Ok(None);
-                    }
-                    match item.cast::<PyNDArray>() {
-                        Ok(array) => Ok(Some(array.get().inner.var()?)),
-                        Err(_) => Err(Error::typ(format_args!(
-                            "{}.backward: returned {}, expected an NDArray or None for each input",
-                            self.name,
-                            item.get_type()
-                        ))
-                        .into()),
-                    }
+                .map(|item| match item.cast::<PyNDArray>() {
+                    Ok(array) => Ok(Some(array.get().inner.var()?)),
+                    Err(_) if item.is_none() => Ok(None),
+                    Err(_) => Err(wrong(item)),
                 })
                 .collect()
         })

@@ -66,7 +66,7 @@ fn bind<'py>(
     keywords: Option<&Bound<'py, PyDict>>,
 ) -> PyResult<Call<'py>> {
     let mut call = Call { inputs: Inputs::new(), handles: SmallVec::new(), args: Args::new(), out: None };
-    let variadic = op.inputs.len() == 1 && op.inputs[0].starts_with('*');
+    let variadic = op.inputs.first().is_some_and(|name| name.starts_with('*'));
     let mut given: SmallVec<[Option<Bound<'py, PyAny>>; 4]> = smallvec::smallvec![None; op.inputs.len()];
     op.params.iter().for_each(|spec| call.args.push(spec.default.value()));
     let mut named: SmallVec<[bool; 16]> = SmallVec::from_elem(false, op.params.len());
@@ -221,8 +221,9 @@ fn run<'py>(
         apply(op, &call.inputs, &call.args)?
     };
     let mut outs = outs;
-    let shown = outs.len() - op.writes.len().min(outs.len());
-    for (var, &i) in outs.drain(shown..).zip(op.writes) {
+    let writes = op.written(call.inputs.len());
+    let shown = outs.len().saturating_sub(writes.len());
+    for (var, i) in outs.drain(shown..).zip(writes) {
         if let Some(Some(handle)) = call.handles.get(i) {
             handle.assign(op.name, var)?;
         }
@@ -296,7 +297,7 @@ pub fn signature(op: &Op) -> String {
 fn parameters(op: &Op, typed: bool) -> Vec<String> {
     let mut out = Vec::new();
     let scalars = matches!(op.kind, Kind::Map(_)) && op.inputs.len() == 2;
-    for name in op.inputs {
+    for name in op.shown_inputs() {
         let (plain, optional) = (name.trim_end_matches('?'), name.ends_with('?'));
         let class = if scalars { "NDArray | float" } else { "NDArray" };
         out.push(match (typed, optional) {
@@ -325,7 +326,7 @@ fn doc(op: &Op) -> String {
     if !op.inputs.is_empty() || !op.params.is_empty() {
         text.push_str("\nParameters\n----------\n");
     }
-    for name in op.inputs {
+    for name in op.shown_inputs() {
         let optional = if name.ends_with('?') { ", optional" } else { "" };
         text.push_str(&format!("{} : NDArray{optional}\n", name.trim_end_matches('?')));
     }
@@ -442,7 +443,7 @@ fn records(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
         let (kind, wgsl) = match &op.kind {
             Kind::Map(f) => ("map", f.wgsl),
             Kind::Reduce(f) => ("reduce", f.wgsl),
-            Kind::View(_) => ("view", ""),
+            Kind::View(_) | Kind::Views(_) => ("view", ""),
             Kind::Kernel { gpu, .. } => ("kernel", gpu.unwrap_or("")),
             Kind::Compose(_) => ("compose", ""),
         };

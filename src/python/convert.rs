@@ -97,6 +97,9 @@ pub fn tensor(value: &Bound<'_, PyAny>, dtype: Option<DType>, device: Device) ->
     let source = if source.getattr("dtype")?.getattr("kind")?.extract::<String>()? == "O" {
         // MXNet reads None as nan.
         source.call_method1("astype", ("float32",)).map_err(|_| PyErr::from(Error::typ(NOT_AN_ARRAY)))?
+    } else if !source.getattr("dtype")?.getattr("isnative")?.extract::<bool>()? {
+        let native = source.getattr("dtype")?.call_method1("newbyteorder", ("=",))?;
+        source.call_method1("astype", (native,))?
     } else {
         source
     };
@@ -131,7 +134,7 @@ fn from_memory(value: &Bound<'_, PyAny>, dtype: DType, device: Device) -> PyResu
 /// NumPy's scalar class of a dtype: what `x.dtype` gives.
 pub fn numpy_class<'py>(py: Python<'py>, dtype: DType) -> PyResult<Bound<'py, PyAny>> {
     static CLASSES: PyOnceLock<Vec<Py<PyAny>>> = PyOnceLock::new();
-    let classes = CLASSES.get_or_try_init(py, || {
+    let classes = once(py, &CLASSES, || {
         let numpy = py.import("numpy")?;
         DType::ALL
             .iter()
@@ -141,6 +144,20 @@ pub fn numpy_class<'py>(py: Python<'py>, dtype: DType) -> PyResult<Bound<'py, Py
     Ok(classes[dtype as usize].bind(py).clone())
 }
 
+/// The value of a cell, made first where it has none. Nothing is held meanwhile: an import takes long, and a fork while
+/// another thread is in it would leave the cell locked in the child.
+fn once<'a, T: Send + Sync>(
+    py: Python<'_>,
+    cell: &'a PyOnceLock<T>,
+    make: impl FnOnce() -> PyResult<T>,
+) -> PyResult<&'a T> {
+    if cell.get(py).is_none() {
+        let made = make()?;
+        let _ = cell.set(py, made);
+    }
+    cell.get(py).ok_or_else(|| Error::op("a cell is empty").into())
+}
+
 /// A fresh NumPy array with a copy of the elements.
 pub fn asnumpy<'py>(py: Python<'py>, tensor: &Tensor) -> PyResult<Bound<'py, PyAny>> {
     static EMPTY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
@@ -148,9 +165,8 @@ pub fn asnumpy<'py>(py: Python<'py>, tensor: &Tensor) -> PyResult<Bound<'py, PyA
         py.detach(|| tensor.force())?;
     }
     let dense = tensor.dense()?;
-    let array = EMPTY
-        .import(py, "numpy", "empty")?
-        .call1((PyTuple::new(py, tensor.shape())?, numpy_class(py, tensor.dtype())?))?;
+    let empty = once(py, &EMPTY, || Ok(py.import("numpy")?.getattr("empty")?.unbind()))?;
+    let array = empty.bind(py).call1((PyTuple::new(py, tensor.shape())?, numpy_class(py, tensor.dtype())?))?;
     with_dtype!(tensor.dtype(), T => Bytes::fill::<T>(&array, dense.slice::<T>()))?;
     Ok(array)
 }

@@ -1,5 +1,6 @@
 //! Errors of the crate as Python exceptions, in one place.
 
+use crate::base::error::catch;
 use crate::base::{Error, Kind};
 use pyo3::exceptions::{
     PyAssertionError, PyIndexError, PyKeyError, PyKeyboardInterrupt, PyMemoryError, PyRuntimeError, PyTypeError,
@@ -35,6 +36,11 @@ impl From<Error> for PyErr {
             Kind::Foreign => PyRuntimeError::new_err(message),
         }
     }
+}
+
+/// Runs what may panic by a mistake of ours: the panic becomes an ordinary exception.
+pub fn guard<R>(f: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
+    catch(f)?
 }
 
 /// A Python exception on its way through layers that do not know Python.

@@ -8,6 +8,7 @@ use crate::graph::params::Ints;
 use crate::graph::{Var, mode};
 use crate::ops::getitem::{PickParams, index_var, picked};
 use crate::python::convert;
+use crate::python::error::guard;
 use crate::python::ndarray::{PyNDArray, number};
 use crate::tensor::{Scalar, Tensor};
 use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
@@ -366,6 +367,10 @@ fn row(shape: &[usize], key: &Bound<'_, PyAny>) -> PyResult<Option<(usize, Shape
 }
 
 pub fn get<'py>(py: Python<'py>, array: &NDArray, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyNDArray>> {
+    guard(|| picked_by(py, array, key))
+}
+
+fn picked_by<'py>(py: Python<'py>, array: &NDArray, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyNDArray>> {
     let var = array.var()?;
     // One row that need not be recorded: a run of memory, without a key to resolve or an op to apply.
     if !(mode::is_recording() && var.edge.is_some())
@@ -448,6 +453,10 @@ fn fit(value: Var, shape: &[usize]) -> PyResult<Var> {
 }
 
 pub fn set(array: &NDArray, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+    guard(|| write_by(array, key, value))
+}
+
+fn write_by(array: &NDArray, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
     let shape = array.shape();
     let dtype = array.dtype();
     let value = value_var(value, dtype)?;
@@ -471,7 +480,7 @@ pub fn set(array: &NDArray, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) ->
             return Ok(array.assign("setitem", value)?);
         }
         let part = layout.reshape(&target).ok_or_else(|| Error::value("setitem: the selection has no layout"))?;
-        return Ok(array.write_part("setitem", &part, &value)?);
+        return Ok(array.write_part("setitem", &part, value)?);
     }
     let rows = rows(&shape, &resolved.items)?;
     let value = fit(value, &rows.result_shape())?;
@@ -496,6 +505,8 @@ fn set_rows(array: &NDArray, shape: &[usize], rows: &Rows, value: Var) -> Result
         taken.transpose(&rows.placement()).reshape(&rows.result_shape()).to_vec::<i64>()
     })??;
     let target = rows.result_shape();
+    // The value may lie in the memory that is written.
+    let value = Var { tensor: value.tensor.unshared()?, edge: value.edge };
     let value = match value.tensor {
         Tensor::Scalar(s) => Var::new(Tensor::full(&target, dtype, crate::base::Device::CPU, s)?),
         Tensor::Array(_) => Var { tensor: catch(|| value.cast(dtype).broadcast_to(&target))?.tensor, edge: value.edge },

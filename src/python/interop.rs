@@ -1,5 +1,6 @@
 //! Memory of other libraries: the buffer protocol and DLPack. The one place of this room with `unsafe`.
 
+use crate::autograd::NDArray;
 use crate::base::{Buffer, DType, Device, Element, Error, Result, Shape};
 use crate::python::ndarray::PyNDArray;
 use crate::tensor::Tensor;
@@ -319,17 +320,17 @@ fn from_dlpack<'py>(py: Python<'py>, source: &Bound<'py, PyAny>) -> PyResult<Bou
         }
     }
     let ptr = (t.data as *mut u8).wrapping_add(t.byte_offset as usize);
-    let bytes = shape.iter().product::<usize>() * dtype.size();
+    let bytes = crate::base::layout::bytes(&shape, dtype)?;
     // SAFETY: the producer keeps the memory valid until the deleter, which the buffer calls when dropped.
     let buffer = unsafe { Buffer::foreign(ptr, bytes, Box::new(imported)) };
-    PyNDArray::wrap(py, crate::graph::Var::new(Tensor::from_buffer(shape, dtype, Device::CPU, buffer)))
+    PyNDArray::handle(py, NDArray::on_shared_memory(Tensor::from_buffer(shape, dtype, Device::CPU, buffer)))
 }
 
 /// An array on a NumPy array's own memory.
 #[pyfunction]
 fn share_memory<'py>(py: Python<'py>, source: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyNDArray>> {
     let bytes = Bytes::read(source)?.ok_or_else(|| Error::typ("from_numpy: expected a NumPy array"))?;
-    PyNDArray::wrap(py, crate::graph::Var::new(bytes.share()?))
+    PyNDArray::handle(py, NDArray::on_shared_memory(bytes.share()?))
 }
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -479,6 +479,9 @@ impl PyNDArray {
             }
         }
         let target = target.ok_or_else(|| Error::new(Kind::Assert, "reshape: shape must be given"))?;
+        if target.is_instance_of::<pyo3::types::PyString>() {
+            return Err(PyTypeError::new_err("reshape: shape must be ints"));
+        }
         let code = |i: &Bound<'_, PyAny>| int(i).ok_or_else(|| PyTypeError::new_err("reshape: shape must be ints"));
         let codes: Ints = match target.cast::<PyTuple>() {
             Ok(tuple) => tuple.iter_borrowed().map(|i| code(&i)).collect::<PyResult<_>>()?,

@@ -3,6 +3,7 @@
 use crate::base::{Level, buffer};
 use crate::cpu::pool;
 use crate::graph::node;
+use crate::python::error::guard;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -44,11 +45,12 @@ fn seed(seed_state: i32, with_context: bool) {
 
 /// Test hook: a panic inside Rust, to show that it reaches Python as an exception.
 #[pyfunction]
-fn _panic() {
-    panic!("asked for by a test");
+fn _panic() -> PyResult<()> {
+    guard(|| panic!("asked for by a test"))
 }
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    crate::cpu::fork::arrange();
     m.add_function(wrap_pyfunction!(stats, m)?)?;
     m.add_function(wrap_pyfunction!(empty_cache, m)?)?;
     m.add_function(wrap_pyfunction!(seed, m)?)?;

@@ -1,6 +1,6 @@
 //! Deferred element work: building expressions, with every check made here, at the user's line.
 
-use crate::base::layout::{broadcast, numel, show};
+use crate::base::layout::{broadcast, bytes, show};
 use crate::base::{Buffer, DType, Error, Result, Shape};
 use crate::cpu::small::Operand;
 use crate::ensure;
@@ -46,7 +46,7 @@ impl Expr {
 impl Tensor {
     /// Makes a deferred value, forcing its inputs first where the region would grow past the cap.
     fn deferred(shape: Shape, like: &Tensor, dtype: DType, expr: Expr) -> Result<Tensor> {
-        numel(&shape).and_then(|n| n.checked_mul(dtype.size())).ok_or_else(|| Error::memory(usize::MAX))?;
+        bytes(&shape, dtype)?;
         let mut weight = 1u32;
         for input in expr.inputs() {
             if let Tensor::Array(value) = input
@@ -116,7 +116,7 @@ impl Tensor {
             let ins: SmallVec<[Tensor; 3]> = ins.iter().map(|t| t.cast(DType::I64)).collect::<Result<_>>()?;
             return Tensor::map(name, f, &ins, imm);
         }
-        let at_once = numel(&shape).is_some_and(|n| n <= SMALL);
+        let at_once = bytes(&shape, dtype)? <= SMALL * dtype.size();
         let ins = ins.iter().map(|t| t.scalar_as(dtype)).collect();
         let out = Tensor::deferred(shape, first, dtype, Expr::Map { f, ins, imm: imm.into() })?;
         if at_once {

@@ -23,7 +23,7 @@ impl Tensor {
         match self {
             Tensor::Array(value) => match value.ready.get() {
                 Some(storage) => Ok(storage),
-                None => value.compute(),
+                None => crate::base::error::catch(|| value.compute())?,
             },
             Tensor::Scalar(_) => Err(Error::op("a number has no storage: expected an array")),
         }

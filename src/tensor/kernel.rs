@@ -1,7 +1,7 @@
 //! What kernels need: contiguous data as slices, and results made of new buffers.
 
 use crate::base::layout::{c_strides, copied};
-use crate::base::{Buffer, DType, Device, Element, Error, Result, Shape};
+use crate::base::{Buffer, DType, Device, Element, Result, Shape};
 use crate::tensor::{Storage, Tensor};
 use std::sync::Arc;
 
@@ -19,6 +19,10 @@ impl Dense {
     pub fn slice<T: Element>(&self) -> &[T] {
         self.storage.buffer.slice::<T>(self.storage.offset, self.len)
     }
+    /// The elements, of `dtype`, as they lie in memory.
+    pub fn bytes(&self, dtype: DType) -> &[u8] {
+        self.storage.buffer.slice::<u8>(self.storage.offset * dtype.size(), self.len * dtype.size())
+    }
 }
 
 /// A result under construction.
@@ -32,8 +36,8 @@ pub struct Output {
 
 impl Output {
     pub fn new(shape: &[usize], dtype: DType, device: Device) -> Result<Output> {
-        let len = crate::base::layout::numel(shape).ok_or_else(|| Error::memory(usize::MAX))?;
-        let bytes = len.checked_mul(dtype.size()).ok_or_else(|| Error::memory(usize::MAX))?;
+        let bytes = crate::base::layout::bytes(shape, dtype)?;
+        let len = bytes / dtype.size();
         crate::cpu::pool::count_bytes(bytes);
         Ok(Output { buffer: Buffer::build(bytes, |_| ())?, len, shape: copied(shape), dtype, device })
     }

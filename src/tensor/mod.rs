@@ -1,7 +1,7 @@
 //! The immutable value: shape, dtype, device, and data that is ready or deferred.
 //!
 //! `expr` describes deferred element work, `region` gathers it into a program, `force` runs it, `small` computes small
-//! arrays at once, `kernel` holds what kernels need to read and make values.
+//! arrays at once, `kernel` holds what kernels need to read and make values, `params_file` reads and writes MXNet's files.
 
 pub mod expr;
 pub mod force;
@@ -10,7 +10,7 @@ pub mod params_file;
 pub mod region;
 mod small;
 
-use crate::base::layout::{c_strides, copied, is_contiguous};
+use crate::base::layout::{bytes, c_strides, copied, is_contiguous};
 use crate::base::{Buffer, DType, Device, Element, Layout, Result, Shape, Strides};
 pub use crate::ir::program::Scalar;
 use expr::Expr;
@@ -109,17 +109,15 @@ impl Tensor {
     }
     /// An array of elements copied from a slice.
     pub fn from_slice<T: Element>(shape: &[usize], data: &[T]) -> Result<Tensor> {
-        crate::ensure!(
-            shape.iter().product::<usize>() == data.len(),
-            "array: {} elements for another shape",
-            data.len()
-        );
-        let mut buffer = Buffer::new(std::mem::size_of_val(data))?;
+        let bytes = bytes(shape, T::DTYPE)?;
+        crate::ensure!(bytes == std::mem::size_of_val(data), "array: {} elements for another shape", data.len());
+        let mut buffer = Buffer::new(bytes)?;
         buffer.slice_mut::<T>(0, data.len()).copy_from_slice(data);
         Ok(Tensor::from_buffer(copied(shape), T::DTYPE, Device::CPU, buffer))
     }
     /// One value repeated over a shape, without memory for each element.
     pub fn full(shape: &[usize], dtype: DType, device: Device, value: Scalar) -> Result<Tensor> {
+        bytes(shape, dtype)?;
         let mut buffer = Buffer::new(8)?;
         crate::with_dtype!(dtype, T => buffer.slice_mut::<T>(0, 1)[0] = value.to::<T>());
         let strides = shape.iter().map(|_| 0).collect();
@@ -182,6 +180,7 @@ impl Tensor {
     }
     /// The elements under another shape: a view where the layout allows, else a copy. Sizes must agree.
     pub fn reshaped(&self, shape: &[usize]) -> Result<Tensor> {
+        bytes(shape, self.dtype())?;
         match self.layout()?.reshape(shape) {
             Some(layout) => self.with_layout(layout),
             None => self.contiguous()?.reshaped(shape),
@@ -193,6 +192,13 @@ impl Tensor {
     /// The same elements in C order without gaps: itself, or a copy.
     pub fn contiguous(&self) -> Result<Tensor> {
         if self.is_contiguous()? { Ok(self.clone()) } else { self.copied() }
+    }
+    /// A value in memory of our own: itself, or a copy of what lies in another library's.
+    pub fn unshared(self) -> Result<Tensor> {
+        match self {
+            Tensor::Array(_) if self.storage()?.buffer.is_foreign() => self.copied(),
+            _ => Ok(self),
+        }
     }
     /// A fresh C-contiguous copy.
     pub fn copied(&self) -> Result<Tensor> {

@@ -58,22 +58,13 @@ def moveaxis(tensor: NDArray, source: int | Sequence[int], destination: int | Se
 
 def split_v2(ary: NDArray, indices_or_sections: Any, axis: int = 0, squeeze_axis: bool = False) -> Any:
     """Parts of an array along an axis: a number of equal parts, or the indices where parts begin."""
-    length = ary.shape[axis]
-    if isinstance(indices_or_sections, int):
-        if length % indices_or_sections:
-            raise ValueError(f"array split does not result in an equal division: {length} by {indices_or_sections}")
-        step = length // indices_or_sections
-        cuts = list(range(0, length, step))
-    else:
-        cuts = [0, *indices_or_sections]
-    parts = []
-    for begin, end in zip(cuts, [*cuts[1:], length], strict=True):
-        key = (slice(None),) * (axis % ary.ndim) + (slice(begin, end),)
-        part = ary[key].copy()
-        if squeeze_axis:
-            part = operator("squeeze")(part, axis=axis)
-        parts.append(part)
-    return parts if len(parts) > 1 else parts[0]
+    split = operator("_split_v2")
+    if not isinstance(indices_or_sections, int):
+        return split(ary, indices=(0, *indices_or_sections), axis=axis, squeeze_axis=squeeze_axis)
+    if indices_or_sections <= 0 or ary.shape[axis] % indices_or_sections:
+        got = f"{ary.shape[axis]} by {indices_or_sections}"
+        raise ValueError(f"array split does not result in an equal division: {got}")
+    return split(ary, sections=indices_or_sections, axis=axis, squeeze_axis=squeeze_axis)
 
 
 def onehot_encode(indices: NDArray, out: NDArray) -> NDArray:

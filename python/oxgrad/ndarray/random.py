@@ -42,6 +42,10 @@ _Param = float | NDArray
 
 
 def _draw(name: str, params: dict[str, Any], names: Sequence[str], rest: dict[str, Any]) -> NDArray:
+    for key, value in params.items():
+        # An op's own parameters may be text, as in files; a law's are numbers.
+        if isinstance(value, str):
+            raise ValueError(f"random.{name}: {key}, got {value!r}, expected a number or an NDArray")
     arrays = [isinstance(value, NDArray) for value in params.values()]
     if not any(arrays):
         return operator(f"_random_{name}")(**params, **rest)

@@ -16,7 +16,7 @@ mod streams;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 pub use bulk::*;
 pub use choice::*;
@@ -27,7 +27,16 @@ pub use streams::{Job, Streams};
 /// Runs `f` on the generators of the process, which start with seed 0: an unseeded program draws the same numbers on
 /// every run. `f` must not call `with_streams` itself.
 pub fn with_streams<R>(f: impl FnOnce(&mut Streams) -> R) -> R {
+    f(&mut streams())
+}
+
+fn streams() -> MutexGuard<'static, Streams> {
     static STREAMS: LazyLock<Mutex<Streams>> = LazyLock::new(|| Mutex::new(Streams::new(0)));
     // A panic while drawing leaves valid engines behind: the next caller may go on with them.
-    f(&mut STREAMS.lock().unwrap_or_else(PoisonError::into_inner))
+    STREAMS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Holds the generators while the process forks.
+pub(super) fn hold() -> super::fork::Held {
+    Box::new(streams())
 }
