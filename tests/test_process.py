@@ -187,6 +187,8 @@ def test_fork_while_threads_draw_and_allocate():
     code = """
 import os, signal, threading
 from oxgrad import nd
+# NumPy is imported before: a child of a process that is in the middle of an import waits for it forever, in Python.
+nd.zeros(1).asnumpy()
 stop = threading.Event()
 def work():
     while not stop.is_set():

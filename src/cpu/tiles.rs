@@ -126,7 +126,7 @@ pub unsafe fn loop3<T: Copy>(ins: &[In], out: *mut u8, n: usize, f: impl Fn(T, T
 }
 
 /// Accumulators of one run: enough independent chains to hide the latency of an addition, few enough to join at the end.
-const LANES: usize = 128;
+const LANES: usize = 64;
 
 /// # Safety
 /// As [`FoldTile`] of rows: `rows` runs of `n` elements, one accumulator each.
