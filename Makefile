@@ -17,10 +17,10 @@ FLAGS   := $(if $(filter release,$(PROFILE)),--release)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv build wheel demo test check bench pictures stubs clean
+.PHONY: help venv build wheel demo demo-gpu test check bench pictures stubs clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # --- the environment: stamp files keep repeated runs quick
 
@@ -58,6 +58,10 @@ wheel: $(VENV)/demo-tools ## build the wheel that users get, into dist/
 demo: $(BUILT) ## run the autograd chapter and show it, checking every printed value
 	@$(BIN)/python tools/run_page.py docs/autograd_chapter.md --show
 
+demo-gpu: $(VENV)/dev-tools $(BUILT) ## the chapter and the digits example on a GPU, compared with the CPU
+	@$(BIN)/python tools/run_page.py docs/autograd_chapter.md --ctx gpu
+	@$(BIN)/python examples/mlp_digits.py --epochs 2 --ctx gpu --compare
+
 test: $(VENV)/dev-tools $(BUILT) ## run all tests: cargo test and pytest, documentation included
 	cargo test --no-default-features
 	$(BIN)/python -m pytest -q -n auto $(ARGS)
@@ -70,7 +74,7 @@ check: $(VENV)/dev-tools $(BUILT) ## formatting, lints and types; the same as CI
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/python -m oxgrad.stubgen --check
-	$(BIN)/python -m mypy.stubtest oxgrad --allowlist tools/stubtest_allowlist.txt --ignore-unused-allowlist
+	$(BIN)/python -m mypy.stubtest oxgrad --mypy-config-file pyproject.toml --allowlist tools/stubtest_allowlist.txt --ignore-unused-allowlist
 
 bench: $(VENV)/demo-tools ## compare speed with other libraries (the Rust kernels alone: cargo bench)
 	$(MAKE) build PROFILE=release

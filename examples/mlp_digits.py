@@ -1,6 +1,6 @@
 """Teach a small network to read handwritten digits, with nothing but `nd` and `autograd`.
 
-    python examples/mlp_digits.py [--epochs 30] [--out DIR]
+    python examples/mlp_digits.py [--epochs 30] [--out DIR] [--ctx gpu]
 
 The data are the 1797 digits of 8 x 8 pixels that come with scikit-learn. The network is 64 -> 128 -> 64 -> 10 with
 dropout, trained by SGD with momentum. DIR receives the parameters (`mlp_digits.params`) and, where matplotlib is
@@ -70,7 +70,7 @@ def train_one_epoch(
 ) -> float:
     """One pass over the shuffled data; the mean loss."""
     x, y = data
-    order = nd.array(shuffle.permutation(len(x)))
+    order = nd.array(shuffle.permutation(len(x)), ctx=x.context)
     losses = []
     for start in range(0, len(x), BATCH):
         chosen = order[start : start + BATCH]
@@ -154,6 +154,8 @@ def train(parameters: Parameters, training: Split, test: Split, epochs: int) -> 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Teach a small network to read handwritten digits.")
     parser.add_argument("--epochs", type=int, default=30, help="passes over the training digits (default: 30)")
+    parser.add_argument("--ctx", choices=("cpu", "gpu"), default="cpu", help="where to train (default: cpu)")
+    parser.add_argument("--compare", action="store_true", help="train on the CPU as well, and compare the losses")
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder for results (default: out)")
     options = parser.parse_args(arguments)
     if options.epochs < 1:
@@ -165,16 +167,31 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     options.out.mkdir(parents=True, exist_ok=True)
 
+    context = mx.Context(options.ctx)
     mx.random.seed(SEED)
     parameters = new_parameters()
+    if options.compare:
+        twins = {name: p.copy() for name, p in parameters.items()}
+        reference, _ = train(twins, training, test, options.epochs)
+        mx.random.seed(SEED)
+        new_parameters()  # leaves the generator where the training above found it
+    parameters = {name: p.as_in_context(context) for name, p in parameters.items()}
+    training, test = (tuple(a.as_in_context(context) for a in split) for split in (training, test))
     size = sum(p.size for p in parameters.values())
     print(f"{len(training[0])} digits to learn from, {len(test[0])} to test on, {size} parameters")
     losses, accuracies = train(parameters, training, test, options.epochs)
     print(f"test accuracy {accuracies[-1]:.2%} after {options.epochs} epochs, loss {losses[-1]:.4f}")
 
+    if options.compare:
+        worst = max(abs(a - b) / b for a, b in zip(losses, reference, strict=True))
+        print(f"losses on {context} are within {worst:.1e} of the CPU's")
+        if worst > 1e-3:
+            return 1
+
     stored = options.out / "mlp_digits.params"
     nd.save(str(stored), parameters)
-    again = accuracy(nd.load(str(stored)), test)
+    loaded = {name: p.as_in_context(context) for name, p in nd.load(str(stored)).items()}
+    again = accuracy(loaded, test)
     print(f"test accuracy {again:.2%} with the parameters read back from {stored}")
     if again != accuracies[-1]:
         print("the stored parameters differ from the trained ones", file=sys.stderr)

@@ -5,6 +5,7 @@
 //! - `base`: errors, dtypes, layouts, pooled buffers
 //! - `ir`: what executors run: element functions, reductions, programs
 //! - `cpu`: the CPU executor
+//! - `gpu`: the GPU executor: plans, WGSL, batches for a driver
 //! - `tensor`: the immutable value, ready or deferred
 //! - `graph`: op records, values on the tape, apply
 //! - `ops`: one record per op
@@ -14,6 +15,7 @@
 pub mod autograd;
 pub mod base;
 pub mod cpu;
+pub mod gpu;
 pub mod graph;
 pub mod ir;
 pub mod ops;

@@ -261,7 +261,8 @@ def test_the_page():
     lines = done.stdout.splitlines()
     assert lines[0] == f"oxgrad {mx.__version__}"
     words = ["Python", "import", "CPU", "threads", "memory", "operators", "GPU"]
-    assert [line.split()[0] for line in lines[1:]] == words
+    # What there is to say about GPUs takes as many lines as there are.
+    assert [line.split()[0] for line in lines[1:] if not line.startswith(" " * 13)] == words
     assert "NumPy not loaded" in done.stdout
 
 

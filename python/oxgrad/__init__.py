@@ -15,11 +15,11 @@
 ``import oxgrad as mx`` reads like MXNet.
 """
 
-from . import autograd, base, context, ndarray, random, util
+from . import autograd, base, context, gpu, ndarray, random, util
 from . import ndarray as nd
 from . import random as rnd
 from ._core import MXNetError, __version__, empty_cache
-from .context import Context, cpu, cpu_pinned, current_context, gpu
+from .context import Context, cpu, cpu_pinned, current_context
 from .ndarray import NDArray
 
 __all__ = [

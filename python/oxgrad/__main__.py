@@ -45,7 +45,18 @@ def _cpu_name() -> str:
 
 
 def _gpu() -> str:
-    return "none: this version computes on the CPU only"
+    from oxgrad import gpu
+
+    try:
+        found = gpu.adapters()
+    except gpu.GpuError as error:
+        return f"none: {error}"
+    lines = []
+    for i, adapter in enumerate(found):
+        lines.append(f"gpu({i}): {adapter['name']}, {adapter['kind']}, {adapter['backend']}, {adapter['driver']}")
+        lines.append(f"  at most {adapter['max_binding'] / (1 << 20):.0f} MiB in one array")
+        lines.append(f"  features: {', '.join(adapter['features'])}")
+    return "\n             ".join(lines)
 
 
 if __name__ == "__main__":

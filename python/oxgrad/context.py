@@ -14,7 +14,7 @@ import threading
 from types import TracebackType
 from typing import ClassVar
 
-from ._core import MXNetError, empty_cache
+from ._core import empty_cache
 
 __all__ = ["Context", "cpu", "cpu_pinned", "current_context", "gpu", "gpu_memory_info", "num_gpus"]
 
@@ -105,15 +105,29 @@ def cpu_pinned(device_id: int = 0) -> Context:
 
 
 def gpu(device_id: int = 0) -> Context:
-    """A GPU context. Arrays cannot live there in this version: creating one raises ``MXNetError``."""
+    """A GPU context. Arrays can live there where wgpu (``pip install oxgrad[gpu]``) and a driver are installed."""
     return Context("gpu", device_id)
 
 
 def num_gpus() -> int:
     """Number of GPUs that arrays can live on."""
-    return 0
+    from .gpu import _driver
+    from .gpu._errors import GpuUnavailable
+
+    try:
+        return len(_driver.adapters())
+    except GpuUnavailable:
+        return 0
 
 
 def gpu_memory_info(device_id: int = 0) -> tuple[int, int]:
-    """Free and total bytes of a GPU; raises ``MXNetError`` as there is none."""
-    raise MXNetError(f"gpu_memory_info: gpu({device_id}): GPU is not enabled in this version")
+    """Free and total bytes of a GPU, as far as can be told.
+
+    No portable interface says how much memory a card has. The total is the largest buffer that the device gives, the
+    free bytes are that less what arrays of this process take.
+    """
+    from . import gpu as module
+
+    stats = module.stats(device_id)
+    total = int(module._drivers()[device_id].device.limits["max-buffer-size"])
+    return max(total - int(stats["live_bytes"]) - int(stats["kept_bytes"]), 0), total

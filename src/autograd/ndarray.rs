@@ -4,6 +4,7 @@
 
 use crate::base::error::catch;
 use crate::base::layout::copied;
+use crate::base::lock::lock;
 use crate::base::{Buffer, DType, Device, Layout, Result, Shape};
 use crate::graph::node::{Body, Edge, Node, Sink};
 use crate::graph::{Var, mode};
@@ -72,7 +73,7 @@ impl Sink for GradSlot {
             GradReq::Null => Ok(()),
             GradReq::Write => self.grad.replace(grad),
             GradReq::Add => {
-                let _turn = self.adding.lock().unwrap_or_else(|e| e.into_inner());
+                let _turn = lock(&self.adding);
                 let sum = catch(|| self.grad.var().map(|old| old + grad))??;
                 self.grad.replace(sum)
             }
@@ -120,7 +121,7 @@ impl NDArray {
         out
     }
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(|e| e.into_inner())
+        lock(&self.0.state)
     }
     /// Whether the elements are truth values, so that as an index the array is a mask.
     pub fn is_mask(&self) -> bool {
@@ -146,7 +147,7 @@ impl NDArray {
                 let (tensor, version) = (base.var.tensor.clone(), base.version);
                 drop(base);
                 let base = tensor.contiguous()?;
-                let offset = base.storage()?.offset + view.offset;
+                let offset = base.layout()?.offset + view.offset;
                 let layout = Layout { offset, ..Layout::contiguous(&view.shape) };
                 // A marked view stays marked; any other history described the old elements.
                 let edge = state.var.edge.take().filter(|e| e.node.is_leaf());
@@ -173,6 +174,11 @@ impl NDArray {
         let mut state = self.state();
         state.var.tensor = state.var.tensor.on_device(device)?;
         Ok(())
+    }
+
+    /// Goes on with other memory that holds the same value.
+    pub fn hold(&self, tensor: Tensor) {
+        self.state().var.tensor = tensor;
     }
 
     // ---- writing ----
@@ -295,6 +301,8 @@ impl NDArray {
         let mut state = self.state();
         let tensor = state.var.tensor.contiguous()?;
         let (shape, dtype, device) = (Shape::from(tensor.shape()), tensor.dtype(), tensor.device());
+        // What is in device memory is written here, on the host.
+        tensor.storage()?;
         let shared = state.shared.is_some();
         let edge = state.var.edge.take().filter(|e| e.node.is_leaf());
         // With our handle gone, a buffer that only this array used has one owner.
@@ -303,7 +311,7 @@ impl NDArray {
         let storage = match tensor {
             Tensor::Array(value) => match Arc::try_unwrap(value) {
                 Ok(value) => value.ready.into_inner(),
-                Err(value) => value.ready.get().cloned(),
+                Err(value) => value.ready.host().cloned(),
             },
             Tensor::Scalar(_) => None,
         };
@@ -320,7 +328,7 @@ impl NDArray {
                 crate::tensor::Storage { buffer: buffer.clone(), strides: storage.strides.clone(), offset },
             );
             state.var = Var { tensor: tensor.clone(), edge: edge.clone() };
-            let copy = tensor.copied()?;
+            let copy = tensor.on_host()?.copied()?;
             drop(tensor);
             let mut owned = Buffer::new(copy.numel() * dtype.size())?;
             let dense = copy.dense()?;

@@ -20,6 +20,11 @@ pub struct Device {
 
 impl Device {
     pub const CPU: Device = Device { kind: DeviceType::Cpu, id: 0 };
+
+    #[inline]
+    pub fn is_gpu(self) -> bool {
+        self.kind == DeviceType::Gpu
+    }
 }
 
 impl DeviceType {

@@ -54,6 +54,10 @@ impl Error {
     pub fn foreign(message: impl fmt::Display, source: Arc<dyn Any + Send + Sync>) -> Error {
         Error { source: Some(source), ..Error::new(Kind::Foreign, message) }
     }
+    /// The same error under another class.
+    pub fn of_kind(self, kind: Kind) -> Error {
+        Error { kind, ..self }
+    }
     pub fn source(&self) -> Option<&Arc<dyn Any + Send + Sync>> {
         self.source.as_ref()
     }

@@ -6,6 +6,7 @@ pub mod dtype;
 pub mod error;
 pub mod layout;
 pub mod level;
+pub mod lock;
 
 pub use buffer::Buffer;
 pub use device::Device;

@@ -16,14 +16,7 @@ const PIECES: usize = 16;
 /// Rows up to this long are turned and folded as columns.
 const SHORT: usize = 48;
 
-/// The iteration space of a reduction, after its axes were put in order: for each of `outer` results, `reduce`
-/// elements are folded; where the innermost axis is kept, `inner` results run side by side.
-#[derive(Clone, Copy, Debug)]
-pub struct Extent {
-    pub outer: usize,
-    pub reduce: usize,
-    pub inner: usize,
-}
+pub use crate::ir::Extent;
 
 /// Accumulators of one dtype class; both kinds are eight bytes.
 pub struct Folder<'a> {

@@ -451,7 +451,7 @@ pub fn fold_tile<F: Fold>(dtype: DType, level: Level, columns: bool) -> FoldTile
 #[macro_export]
 macro_rules! fold {
     ($name:literal, $start_f:expr, $start_i:expr, |$a:ident, $x:ident| $e:expr, |$l:ident, $r:ident| $j:expr,
-     finish $finish:expr, $finish_i:expr, wgsl $wgsl:literal) => {{
+     finish $finish:expr, $finish_i:expr, wgsl $step:literal, $join_text:literal, $finish_text:literal) => {{
         use $crate::cpu::num::Num;
         struct This;
         impl $crate::cpu::tiles::Fold for This {
@@ -474,7 +474,7 @@ macro_rules! fold {
             tile,
             join: (<This as $crate::cpu::tiles::Fold>::join::<f64>, <This as $crate::cpu::tiles::Fold>::join::<i64>),
             finish: ($finish, $finish_i),
-            wgsl: $wgsl,
+            wgsl: $crate::ir::FoldText { step: $step, join: $join_text, finish: $finish_text },
         }
     }};
 }

@@ -77,13 +77,17 @@ fn numbers(op: &Op, args: &Args) -> SmallVec<[f64; 2]> {
 }
 
 fn run_kernel(op: &'static Op, inputs: &[Var], args: &Args) -> Result<SmallVec<[Tensor; 1]>> {
-    let Kind::Kernel { infer, cpu, .. } = op.kind else { unreachable!("only kernels come here") };
+    let Kind::Kernel { infer, cpu, gpu } = op.kind else { unreachable!("only kernels come here") };
     let metas: SmallVec<[Meta; 3]> = inputs.iter().map(|v| Meta::of(&v.tensor)).collect();
     let mut outputs: SmallVec<[Output; 1]> = SmallVec::new();
-    for meta in infer(&metas, args)? {
+    let wanted = infer(&metas, args)?;
+    let tensors: SmallVec<[Tensor; 3]> = inputs.iter().map(|v| v.tensor.clone()).collect();
+    if wanted.first().is_some_and(|m| m.device.is_gpu()) {
+        return crate::graph::gpu::kernel(op, gpu, cpu, &tensors, args, &wanted);
+    }
+    for meta in wanted {
         outputs.push(Output::new(&meta.shape, meta.dtype, meta.device)?);
     }
-    let tensors: SmallVec<[Tensor; 3]> = inputs.iter().map(|v| v.tensor.clone()).collect();
     crate::cpu::pool::count_loop();
     catch(|| cpu(&tensors, args, &mut outputs))??;
     if outputs.len() == 1

@@ -1,6 +1,7 @@
 //! Ops as records, values on the tape, and the one function that runs and records: [`apply`].
 
 pub mod apply;
+mod gpu;
 pub mod mode;
 pub mod node;
 pub mod op;

@@ -80,12 +80,15 @@ pub enum Kind {
         /// Checks inputs and says what comes out.
         infer: fn(&[Meta], &Args) -> Result<SmallVec<[Meta; 1]>>,
         cpu: fn(&[Tensor], &Args, &mut [Output]) -> Result<()>,
-        /// The name of its shader, once it has one.
-        gpu: Option<&'static str>,
+        /// How it runs on a GPU, if it does; the host runs the rest.
+        gpu: Option<GpuForm>,
     },
     /// Made of other ops, written as plain expressions; an error inside is thrown to `apply`.
     Compose(fn(&[Var], &Args) -> SmallVec<[Var; 1]>),
 }
+
+/// Launches for inputs that have elements: the results, or `None` where this call has no GPU form.
+pub type GpuForm = fn(&[Tensor], &Args, &[Meta]) -> Result<Option<SmallVec<[Tensor; 1]>>>;
 
 /// Shape, dtype and device of an array.
 #[derive(Debug, PartialEq)]

@@ -4,4 +4,13 @@ pub mod program;
 pub mod tile;
 
 pub use program::{Program, Source};
-pub use tile::{FoldTile, In, MapFn, ReduceFn, Tile};
+pub use tile::{FoldText, FoldTile, In, MapFn, ReduceFn, Tile};
+
+/// The iteration space of a reduction, after its axes were put in order: for each of `outer` results, `reduce`
+/// elements are folded; where the innermost axis is kept, `inner` results run side by side.
+#[derive(Clone, Copy, Debug)]
+pub struct Extent {
+    pub outer: usize,
+    pub reduce: usize,
+    pub inner: usize,
+}

@@ -65,6 +65,13 @@ pub struct ReduceFn {
     pub join: (fn(f64, f64) -> f64, fn(i64, i64) -> i64),
     /// Applied to the total; gets the number of elements reduced.
     pub finish: (fn(f64, usize) -> f64, fn(i64, usize) -> i64),
-    /// WGSL of the fold: `{0}` is the accumulator, `{1}` the element.
-    pub wgsl: &'static str,
+    pub wgsl: FoldText,
+}
+
+/// A reduction in WGSL. `{0}` is the accumulator; `{1}` the element, or another accumulator; `{n}` how many were folded.
+#[derive(Clone, Copy)]
+pub struct FoldText {
+    pub step: &'static str,
+    pub join: &'static str,
+    pub finish: &'static str,
 }

@@ -187,7 +187,7 @@ fn random_slopes(x: &Var, low: f64, high: f64) -> Result<Var> {
     }
     let mut drawn = vec![0f32; x.numel()];
     with_streams(|s| s.fill(&mut drawn, |_, e| uniform_f32(e, low as f32, high as f32)));
-    Ok(Var::new(Tensor::from_slice(x.shape(), &drawn)?.cast(x.dtype())?))
+    Ok(Var::new(Tensor::from_slice(x.shape(), &drawn)?.cast(x.dtype())?.on_device(x.tensor.device())?))
 }
 
 fn leaky_relu(v: &[Var], args: &Args) -> Result<SmallVec<[Var; 1]>> {

@@ -175,6 +175,8 @@ binary!(
 );
 
 // ---- comparison: one or zero in the dtype of the operands -------------------------------------------------------
+//
+// Drivers take `!=` in WGSL for false where an operand is nan: the texts say `!(a == b)`.
 
 macro_rules! compare {
     ($id:ident, $name:literal, $aliases:expr, $doc:literal, $tiles:expr, $wgsl:literal, $like:literal) => {
@@ -208,7 +210,7 @@ compare!(
     &["not_equal", "_not_equal"],
     "One where two elements differ, else zero, in the dtype of the operands.",
     num_tiles!(|x, y| T::truth(x != y)),
-    "oxg_bool({0} != {1})",
+    "oxg_bool(!({0} == {1}))",
     "lambda lhs, rhs: lhs != rhs"
 );
 compare!(
@@ -256,7 +258,7 @@ compare!(
     &["logical_and", "_logical_and"],
     "One where both elements are non-zero, else zero, in the dtype of the operands.",
     num_tiles!(|x, y| T::truth(x.nonzero() & y.nonzero())),
-    "oxg_bool({0} != 0 && {1} != 0)",
+    "oxg_bool(!({0} == 0) && !({1} == 0))",
     "lambda lhs, rhs: np.logical_and(lhs, rhs)"
 );
 compare!(
@@ -265,7 +267,7 @@ compare!(
     &["logical_or", "_logical_or"],
     "One where either element is non-zero, else zero, in the dtype of the operands.",
     num_tiles!(|x, y| T::truth(x.nonzero() | y.nonzero())),
-    "oxg_bool({0} != 0 || {1} != 0)",
+    "oxg_bool(!({0} == 0) || !({1} == 0))",
     "lambda lhs, rhs: np.logical_or(lhs, rhs)"
 );
 compare!(
@@ -274,7 +276,7 @@ compare!(
     &["logical_xor", "_logical_xor"],
     "One where exactly one element is non-zero, else zero, in the dtype of the operands.",
     num_tiles!(|x, y| T::truth(x.nonzero() ^ y.nonzero())),
-    "oxg_bool(({0} != 0) != ({1} != 0))",
+    "oxg_bool(({0} == 0) != ({1} == 0))",
     "lambda lhs, rhs: np.logical_xor(lhs, rhs)"
 );
 

@@ -40,7 +40,7 @@ pub static RANDINT: Op = Op {
             let fits = dtype == DType::I64 || (range.contains(&p.low) && range.contains(&(p.high - 1)));
             ensure!(fits, "randint: {} to {} does not fit int32: use dtype='int64'", p.low, p.high);
             let shape = checked_shape("randint", &p.shape.unwrap_or_else(|| smallvec![1]), dtype)?;
-            Ok(smallvec![Meta { shape, dtype, device: place("randint", p.ctx)? }])
+            Ok(smallvec![Meta { shape, dtype, device: place(p.ctx)? }])
         },
         cpu: |_, args, out| {
             let RandintParams { low, high, dtype, .. } = RandintParams::read(args);

@@ -79,7 +79,7 @@ pub static INDEX_COPY: Op = Op {
             list.iter().for_each(|&i| mark[i as usize] = 1);
             let mut shape: Shape = smallvec![1; old.ndim()];
             shape[0] = mark.len();
-            let mark = index_var(&shape, &mark)?.cast(old.dtype());
+            let mark = index_var(&shape, &mark)?.cast(old.dtype()).beside(old);
             let placed = new.put_rows(&index_var(&[list.len()], &list)?, old.shape());
             Ok(select(&mark, &placed, old))
         })();

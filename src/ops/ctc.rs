@@ -80,7 +80,7 @@ fn ctc(v: &[Var], p: CtcParams) -> Result<Var> {
         }
     }
     let numbers = |shape: &[usize], list: &[f64]| -> Result<Var> {
-        Ok(Var::new(Tensor::from_slice(shape, list)?).cast(data.dtype()))
+        Ok(Var::new(Tensor::from_slice(shape, list)?.cast(data.dtype())?.on_device(data.tensor.device())?))
     };
     let index: Vec<i64> = (0..steps * count)
         .flat_map(|tn| {

@@ -166,7 +166,7 @@ pub static DOT: Op = Op {
                 |a, b, out| dot_run::<f64>(a, b, &p, out),
             )
         },
-        gpu: None,
+        gpu: Some(crate::ops::device::dot),
     },
     grad: rule!(
         FromInputs | c,
@@ -268,7 +268,7 @@ pub static BATCH_DOT: Op = Op {
                 |a, b, out| batch_run::<f64>(a, b, &p, out),
             )
         },
-        gpu: None,
+        gpu: Some(crate::ops::device::batch_dot),
     },
     grad: rule!(
         FromInputs | c,

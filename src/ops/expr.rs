@@ -39,6 +39,11 @@ impl Var {
         }
         self.with(&s::VIEW_AS, s::ShapeParams { shape: shape.iter().map(|&d| d as i64).collect() }.args())
     }
+    /// A constant of ours on the device of the array that it meets.
+    pub fn beside(self, other: &Var) -> Var {
+        let tensor = self.tensor.on_device(other.tensor.device()).or_throw();
+        Var { tensor, edge: self.edge }
+    }
     pub fn broadcast_to(&self, shape: &[usize]) -> Var {
         if self.shape() == shape {
             return self.clone();

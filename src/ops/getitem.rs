@@ -5,8 +5,8 @@ use crate::base::{DType, Layout, Result};
 use crate::cpu;
 use crate::graph::params::Ints;
 use crate::graph::{Check, Kind, Meta, Op, Var, apply1};
-use crate::ops::Ops;
 use crate::ops::expr::shape_of;
+use crate::ops::{Ops, device};
 use crate::tensor::Tensor;
 use crate::{ensure, rule, with_dtype};
 use smallvec::smallvec;
@@ -117,7 +117,11 @@ pub static PLACE: Op = Op {
             });
             Ok(())
         },
-        gpu: None,
+        gpu: Some(|t, args, wanted| {
+            let p = PlaceParams::read(args);
+            let pick = PickParams { start: p.start, step: p.step, count: p.count, shape: p.shape };
+            device::put_into_zeros(&t[0], &picked(&Layout::contiguous(&wanted[0].shape), &pick), &wanted[0])
+        }),
     },
     grad: rule!(
         Linear | c,
@@ -137,7 +141,7 @@ pub static PLACE: Op = Op {
 // ---- rows by number -----------------------------------------------------------------------------------------------
 
 /// Indices as i64, each checked to be a row of `rows`.
-fn rows_of(name: &str, index: &Tensor, rows: usize) -> Result<Vec<i64>> {
+pub fn rows_of(name: &str, index: &Tensor, rows: usize) -> Result<Vec<i64>> {
     let index = index.to_vec::<i64>()?;
     match index.iter().find(|&&i| i < 0 || i >= rows as i64) {
         Some(i) => Err(Error::index(format_args!("{name}: index {i} is out of bounds for axis 0 with size {rows}"))),
@@ -156,8 +160,8 @@ pub static TAKE_ROWS: Op = Op {
     kind: Kind::Kernel {
         infer: |metas, _| {
             ensure!(
-                metas[1].dtype == DType::I64 && !metas[0].shape.is_empty(),
-                "_take_rows: index must be int64 and data have rows"
+                matches!(metas[1].dtype, DType::I64 | DType::I32) && !metas[0].shape.is_empty(),
+                "_take_rows: index must hold whole numbers and data have rows"
             );
             let shape = metas[1].shape.iter().chain(&metas[0].shape[1..]).copied().collect();
             Ok(smallvec![metas[0].with_shape(shape)])
@@ -169,7 +173,7 @@ pub static TAKE_ROWS: Op = Op {
             with_dtype!(ins[0].dtype(), T => cpu::index::take_rows(data.slice::<T>(), &index, row, outs[0].slice::<T>()));
             Ok(())
         },
-        gpu: None,
+        gpu: Some(device::take_rows),
     },
     grad: rule!(
         FromInputs | c,
@@ -211,7 +215,7 @@ pub static ADD_ROWS: Op = Op {
             with_dtype!(ins[0].dtype(), T => cpu::index::add_rows(data.slice::<T>(), &index, row, outs[0].slice::<T>()));
             Ok(())
         },
-        gpu: None,
+        gpu: Some(|t, _, wanted| device::add_rows("take", t, wanted, false)),
     },
     grad: rule!(
         FromInputs | c,
@@ -257,7 +261,7 @@ pub static PUT_ROWS: Op = Op {
             });
             Ok(())
         },
-        gpu: None,
+        gpu: Some(|t, _, wanted| device::add_rows("scatter_nd", t, wanted, true)),
     },
     grad: rule!(
         FromInputs | c,

@@ -5,9 +5,9 @@ use crate::base::{DType, Element, Error, Result, Shape};
 use crate::graph::op::axis_index;
 use crate::graph::params::Ints;
 use crate::graph::{Args, Check, Grad, Kind, Op, Var, apply1};
-use crate::ops::Ops;
 use crate::ops::getitem::index_var;
 use crate::ops::init::checked_shape;
+use crate::ops::{Ops, device};
 use crate::{ensure, with_dtype};
 use smallvec::smallvec;
 use std::sync::Arc;
@@ -51,6 +51,9 @@ pub static TAKE: Op = Op {
     kind: Kind::Compose(|v, args| {
         let p = TakeParams::read(args);
         let axis = axis_index("take", p.axis, v[0].ndim()).or_throw();
+        if let Some(index) = device::row_numbers_of(&v[1], &v[0], v[0].shape()[axis], &p.mode).or_throw() {
+            return smallvec![v[0].take_axis(axis, &index)];
+        }
         let index = resolve("take", &v[1], v[0].shape()[axis], &p.mode).or_throw();
         smallvec![v[0].take_axis(axis, &index_var(v[1].shape(), &index).or_throw())]
     }),
@@ -86,6 +89,9 @@ pub static PICK: Op = Op {
         }
         .or_throw();
         let (n, inner): (usize, usize) = (data.shape()[axis], data.shape()[axis + 1..].iter().product());
+        if let Some(out) = device::pick(data, &v[1], axis, p.keepdims, &p.mode).or_throw() {
+            return smallvec![out];
+        }
         let mut index = resolve("pick", &v[1], n, &p.mode).or_throw();
         if index.len() * n != data.numel() {
             Error::op(format_args!(
@@ -164,6 +170,9 @@ pub static EMBEDDING: Op = Op {
                 p.output_dim
             ))
             .throw();
+        }
+        if let Some(index) = device::row_numbers_of(&v[0], &v[1], v[1].shape()[0], "clip").or_throw() {
+            return smallvec![v[1].take_rows(&index)];
         }
         let index = resolve("Embedding", &v[0], v[1].shape()[0], "clip").or_throw();
         smallvec![v[1].take_rows(&index_var(v[0].shape(), &index).or_throw())]
@@ -416,7 +425,7 @@ pub static SHAPE_ARRAY: Op = Op {
     writes: &[],
     kind: Kind::View(|t, _| {
         let dims: Vec<i64> = t.shape().iter().map(|&d| d as i64).collect();
-        crate::tensor::Tensor::from_slice(&[dims.len()], &dims)
+        crate::tensor::Tensor::from_slice(&[dims.len()], &dims)?.on_device(t.device())
     }),
     grad: Grad::Zero,
     check: Check { range: FLAT, like: "lambda data: np.array(data.shape)", calls: &[(&[&[2, 3]], "")] },
@@ -429,7 +438,7 @@ pub static SIZE_ARRAY: Op = Op {
     params: &[],
     method: true,
     writes: &[],
-    kind: Kind::View(|t, _| crate::tensor::Tensor::from_slice(&[1], &[t.numel() as i64])),
+    kind: Kind::View(|t, _| crate::tensor::Tensor::from_slice(&[1], &[t.numel() as i64])?.on_device(t.device())),
     grad: Grad::Zero,
     check: Check { range: FLAT, like: "lambda data: np.array([data.size])", calls: &[(&[&[2, 3]], "")] },
 };

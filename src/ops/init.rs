@@ -3,7 +3,6 @@
 // `eye(N, M)`: MXNet's parameter names.
 #![allow(non_snake_case)]
 
-use crate::base::device::DeviceType;
 use crate::base::error::OrThrow;
 use crate::base::{DType, Device, Element, Result, Shape};
 use crate::cpu::pool;
@@ -30,15 +29,17 @@ pub fn checked_shape(name: &str, dims: &[i64], dtype: DType) -> Result<Shape> {
 }
 
 /// Where a new array goes: the CPU where nothing is said.
-pub fn place(name: &str, ctx: Option<Device>) -> Result<Device> {
+pub fn place(ctx: Option<Device>) -> Result<Device> {
     let device = ctx.unwrap_or(Device::CPU);
-    ensure!(device.kind != DeviceType::Gpu, "{name}: {device} is not available: use ctx=cpu()");
+    if device.is_gpu() {
+        crate::gpu::runtime(device.id)?;
+    }
     Ok(device)
 }
 
 /// One value over a shape, without memory for each element.
 fn filled(name: &str, shape: &[i64], ctx: Option<Device>, dtype: DType, value: Scalar) -> Result<Tensor> {
-    Tensor::full(&checked_shape(name, shape, dtype)?, dtype, place(name, ctx)?, value)
+    Tensor::full(&checked_shape(name, shape, dtype)?, dtype, place(ctx)?, value)
 }
 
 crate::params! {
@@ -166,7 +167,7 @@ pub static FULL_VALUE: Op = Op {
 /// One result of a kernel without inputs.
 fn one(name: &str, shape: &[i64], ctx: Option<Device>, dtype: DType) -> Result<SmallVec<[Meta; 1]>> {
     ensure!(dtype != DType::Bool, "{name}: dtype, got bool, expected a number type");
-    Ok(smallvec![Meta { shape: checked_shape(name, shape, dtype)?, dtype, device: place(name, ctx)? }])
+    Ok(smallvec![Meta { shape: checked_shape(name, shape, dtype)?, dtype, device: place(ctx)? }])
 }
 
 /// Element `i` is `start + (i / repeat) * step`, each step rounded as in MXNet: in the array's own type, except that
@@ -477,7 +478,7 @@ mod tests {
         assert_eq!(full(Param::Float(7.5), DType::I32).to_vec::<i32>().unwrap(), [7, 7]);
         assert_eq!(full(Param::Float(-1.5), DType::U8).to_vec::<u8>().unwrap(), [255, 255]);
         assert_eq!(full(Param::Int((1 << 53) + 1), DType::I64).to_vec::<i64>().unwrap(), [(1 << 53) + 1; 2]);
-        let gpu = Device { kind: DeviceType::Gpu, id: 0 };
+        let gpu = Device { kind: crate::base::device::DeviceType::Gpu, id: 0 };
         assert!(run(&ONES, [Param::Int(2), gpu.write()].into_iter().collect()).is_err());
     }
 

@@ -57,7 +57,9 @@ pub static CONCAT: Op = Op {
             });
             Ok(())
         },
-        gpu: None,
+        gpu: Some(|t, args, wanted| {
+            crate::ops::device::concat(t, axis_index("concat", ConcatParams::read(args).dim, t[0].ndim())?, &wanted[0])
+        }),
     },
     grad: Grad::Linear(|c, g| {
         let axis = axis_index("concat", ConcatParams::read(c.args).dim, g[0].ndim()).or_throw();

@@ -55,7 +55,7 @@ impl Var {
             .flat_map(|i| (0..columns as i64).map(move |j| (i, j)))
             .map(|(i, j)| keep(i, j) as i64)
             .collect();
-        self * index_var(&[rows, columns], &mask).or_throw().cast(self.dtype())
+        self * index_var(&[rows, columns], &mask).or_throw().cast(self.dtype()).beside(self)
     }
     /// The lower triangle, or the upper one.
     pub(super) fn triangle(&self, lower: bool) -> Var {

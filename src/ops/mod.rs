@@ -15,6 +15,7 @@ pub mod contrib;
 pub mod conv;
 pub mod ctc;
 pub mod density;
+pub mod device;
 pub mod dot;
 pub mod expr;
 pub mod getitem;

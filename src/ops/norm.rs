@@ -219,7 +219,8 @@ fn lrn(x: &Var, args: &Args) -> Result<Var> {
     let (n, c, half) = (x.shape()[0], x.shape()[1], p.nsize as usize / 2);
     // Sums over a window of channels are a product with a banded matrix of ones.
     let band: Vec<f32> = (0..c * c).map(|i| ((i / c).abs_diff(i % c) <= half) as u8 as f32).collect();
-    let band = Var::new(Tensor::from_slice(&[1, c, c], &band)?.cast(x.dtype())?).broadcast_to(&[n, c, c]);
+    let band = Var::new(Tensor::from_slice(&[1, c, c], &band)?.cast(x.dtype())?.on_device(x.tensor.device())?)
+        .broadcast_to(&[n, c, c]);
     let squares = x.square().reshape(&[n, c, x.shape()[2..].iter().product()]);
     let sums = band.batch_dot(&squares, false, false).reshape(x.shape());
     Ok(x * (sums * (p.alpha / p.nsize as f64) + p.knorm).pow(-p.beta))

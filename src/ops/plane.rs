@@ -33,7 +33,7 @@ fn image(name: &str, x: &Var) -> Result<[usize; 4]> {
 fn matrix(like: &Var, rows: usize, columns: usize, at: impl Fn(usize, usize) -> f64) -> Result<Var> {
     crate::base::buffer::probe(rows.saturating_mul(columns).saturating_mul(8))?;
     let all: Vec<f64> = (0..rows * columns).map(|k| at(k / columns, k % columns)).collect();
-    Ok(Var::new(Tensor::from_slice(&[rows, columns], &all)?).cast(like.dtype()))
+    Ok(Var::new(Tensor::from_slice(&[rows, columns], &all)?.cast(like.dtype())?.on_device(like.tensor.device())?))
 }
 
 /// Whether there is memory for planes of another size: asked before anything is made for them.
@@ -327,7 +327,8 @@ fn sampled(name: &str, x: &Var, grid: &Var) -> Result<Var> {
                 if ok { (row + y as i64 * w as i64 + x as i64, 1.0) } else { (row, 0.0) }
             })
             .unzip();
-        let here = Var::new(Tensor::from_slice(&[n, rows, columns], &here)?).cast(x.dtype());
+        let here = Tensor::from_slice(&[n, rows, columns], &here)?.cast(x.dtype())?;
+        let here = Var::new(here.on_device(x.tensor.device())?);
         let near = |p: &Var, c: &Var| 1.0 - (p - c).abs();
         let weight = near(&px, &cx) * near(&py, &cy) * here;
         let found = table.take_rows(&index_var(&[n, rows, columns], &index)?);

@@ -264,7 +264,7 @@ fn pooling(x: &Var, args: &Args) -> Result<Var> {
             let counts = w.counts(p.count_include_pad.unwrap_or(true));
             let shares: Vec<f64> = counts.iter().map(|&n| if n == 0 { 0.0 } else { 1.0 / n as f64 }).collect();
             let shares = Tensor::from_slice(&[1, w.out[0], w.out[1], w.out[2]], &shares)?.cast(dtype)?;
-            sum(&planes)? * Var::new(shares)
+            sum(&planes)? * Var::new(shares.on_device(planes.tensor.device())?)
         }
         "lp" => match p.p_value {
             Some(1) => sum(&planes)?,

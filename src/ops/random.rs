@@ -178,7 +178,7 @@ impl Law {
         let dtype = float(self.name, read::<Option<DType>>(args, self.count + 2).unwrap_or(DType::F32))?;
         let dims = read::<Option<Ints>>(args, self.count).unwrap_or_else(|| smallvec![1]);
         let shape = checked_shape(self.name, &dims, dtype)?;
-        Ok(smallvec![Meta { shape, dtype, device: place(self.name, read(args, self.count + 1))? }])
+        Ok(smallvec![Meta { shape, dtype, device: place(read(args, self.count + 1))? }])
     }
     fn infer_like(&self, metas: &[Meta], args: &Args) -> Result<SmallVec<[Meta; 1]>> {
         self.pair(args)?;

@@ -56,7 +56,8 @@ reduce!(
     "sum",
     &["sum_axis"],
     "Sum over axes. Floats are summed in float64 and rounded once; integers wrap in their own dtype.",
-    fold!("sum", 0.0, 0, |acc, x| acc.add(x), |a, b| a.add(b), finish |v, _| v, |v, _| v, wgsl "{0} + {1}"),
+    fold!("sum", 0.0, 0, |acc, x| acc.add(x), |a, b| a.add(b), finish |v, _| v, |v, _| v,
+        wgsl "{0} + {1}", "{0} + {1}", "{0}"),
     rule!(Linear | c, g | [expand(c, g).broadcast_to(c.shape(0))]),
     Ok((-2.0, 2.0)),
     "lambda data, **kw: reduce(np.sum, data, **kw)"
@@ -68,7 +69,8 @@ reduce!(
     &[],
     "Mean over axes. Integers truncate toward zero and keep their dtype.",
     fold!("mean", 0.0, 0, |acc, x| acc.add(x), |a, b| a.add(b),
-        finish |v, n| v / n as f64, |v, n| if n == 0 { 0 } else { v / n as i64 }, wgsl "{0} + {1}"),
+        finish |v, n| v / n as f64, |v, n| if n == 0 { 0 } else { v / n as i64 },
+        wgsl "{0} + {1}", "{0} + {1}", "{0} / {n}"),
     rule!(Linear | c, g | [(expand(c, g) * (1.0 / folded(c))).broadcast_to(c.shape(0))]),
     Ok((-2.0, 2.0)),
     "lambda data, **kw: reduce(np.mean, data, **kw)"
@@ -80,7 +82,8 @@ reduce!(
     "prod",
     &[],
     "Product over axes. Its gradient is `prod / data`, so nan where an element is zero.",
-    fold!("prod", 1.0, 1, |acc, x| acc.mul(x), |a, b| a.mul(b), finish |v, _| v, |v, _| v, wgsl "{0} * {1}"),
+    fold!("prod", 1.0, 1, |acc, x| acc.mul(x), |a, b| a.mul(b), finish |v, _| v, |v, _| v,
+        wgsl "{0} * {1}", "{0} * {1}", "{0}"),
     rule!(FromBoth | c, g | [&expand(c, &(g * c.output(0))) / c.input(0)]),
     Ok((0.5, 2.0)),
     "lambda data, **kw: reduce(np.prod, data, **kw)"
@@ -93,7 +96,7 @@ reduce!(
     &["max_axis"],
     "Largest element over axes; nan where any is nan. Tied elements each get the whole gradient.",
     fold!("max", f64::NEG_INFINITY, i64::MIN, |acc, x| acc.max(x), |a, b| a.max(b), finish |v, _| v, |v, _| v,
-        wgsl "oxg_max({0}, {1})"),
+        wgsl "oxg_max({0}, {1})", "oxg_max({0}, {1})", "{0}"),
     rule!(FromBoth | c, g | [expand(c, g) * c.input(0).binary(&EQUAL, &expand(c, c.output(0)))]),
     Ok((-2.0, 2.0)),
     "lambda data, **kw: reduce(np.max, data, **kw)"
@@ -105,7 +108,7 @@ reduce!(
     &["min_axis"],
     "Smallest element over axes; nan where any is nan. Tied elements each get the whole gradient.",
     fold!("min", f64::INFINITY, i64::MAX, |acc, x| acc.min(x), |a, b| a.min(b), finish |v, _| v, |v, _| v,
-        wgsl "oxg_min({0}, {1})"),
+        wgsl "oxg_min({0}, {1})", "oxg_min({0}, {1})", "{0}"),
     rule!(FromBoth | c, g | [expand(c, g) * c.input(0).binary(&EQUAL, &expand(c, c.output(0)))]),
     Ok((-2.0, 2.0)),
     "lambda data, **kw: reduce(np.min, data, **kw)"
@@ -117,7 +120,8 @@ reduce!(
     &[],
     "Sum over axes with nan counted as zero.",
     fold!("nansum", 0.0, 0, |acc, x| if x.is_nan() { acc } else { acc.add(x) }, |a, b| a.add(b),
-        finish |v, _| v, |v, _| v, wgsl "select({0} + {1}, {0}, oxg_isnan({1}))"),
+        finish |v, _| v, |v, _| v, 
+        wgsl "select({0} + {1}, {0}, oxg_isnan({1}))", "{0} + {1}", "{0}"),
     rule!(FromInputs | c, g | [expand(c, g) * (1.0 - c.input(0).unary(&IS_NAN))]),
     Ok((-2.0, 2.0)),
     "lambda data, **kw: reduce(np.nansum, data, **kw)"
@@ -129,7 +133,8 @@ reduce!(
     &[],
     "Product over axes with nan counted as one.",
     fold!("nanprod", 1.0, 1, |acc, x| if x.is_nan() { acc } else { acc.mul(x) }, |a, b| a.mul(b),
-        finish |v, _| v, |v, _| v, wgsl "select({0} * {1}, {0}, oxg_isnan({1}))"),
+        finish |v, _| v, |v, _| v, 
+        wgsl "select({0} * {1}, {0}, oxg_isnan({1}))", "{0} * {1}", "{0}"),
     rule!(
         FromBoth | c,
         g | [{
@@ -148,7 +153,8 @@ reduce!(
     &[],
     "Euclidean norm over axes, accumulated in float64, so float32 neither overflows nor underflows.",
     fold!("norm2", 0.0, 0, |acc, x| acc.add(x.mul(x)), |a, b| a.add(b),
-        finish |v, _| v.sqrt(), |v, _| (v as f64).sqrt() as i64, wgsl "{0} + {1} * {1}"),
+        finish |v, _| v.sqrt(), |v, _| (v as f64).sqrt() as i64,
+        wgsl "{0} + {1} * {1}", "{0} + {1}", "oxg_sqrt({0})"),
     rule!(FromBoth | c, g | [&(&expand(c, g) * c.input(0)) / &expand(c, c.output(0))]),
     Ok((0.5, 2.0)),
     "lambda data, **kw: reduce(lambda a, **k: np.sqrt(np.sum(a * a, **k)), data, **kw)"
@@ -250,7 +256,7 @@ pub static NORM: Op = Op {
         let reduce = ReduceParams { axis: p.axis, keepdims: p.keepdims, exclude: false }.args();
         let out = match p.ord {
             1 => v[0].abs().with(&SUM, reduce),
-            _ if v[0].numel() <= SMALL && v[0].numel() > 0 && v[0].dtype().is_float() => {
+            _ if v[0].numel() <= SMALL && v[0].numel() > 0 && v[0].dtype().is_float() && !v[0].tensor.on_gpu() => {
                 v[0].with(&SCALED_NORM, reduce)
             }
             _ => v[0].with(&SUMSQ_ROOT, reduce),

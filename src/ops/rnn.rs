@@ -212,7 +212,7 @@ fn rnn(v: &[Var], p: RnnParams) -> Result<SmallVec<[Var; 1]>> {
             let got = lengths.shape();
             ensure!(got == [rnn.count], "RNN: sequence_length, got shape {}, expected ({},)", show(got), rnn.count);
             let lengths = lengths.detached().cast(DType::I64).reshape(&[rnn.count, 1]);
-            let steps = index_var(&[rnn.steps, 1, 1], &numbers(0..rnn.steps as i64)?)?;
+            let steps = index_var(&[rnn.steps, 1, 1], &numbers(0..rnn.steps as i64)?)?.beside(&v[0]);
             let inside = steps.binary(&LESSER, &lengths).cast(v[0].dtype());
             Some(parts(&inside, rnn.steps, 0).iter().map(|x| x.reshape(&[rnn.count, 1])).collect())
         }

@@ -51,7 +51,10 @@ pub static ONE_HOT: Op = Op {
             });
             Ok(())
         },
-        gpu: None,
+        gpu: Some(|t, args, wanted| {
+            let p = OneHotParams::read(args);
+            crate::ops::device::one_hot(&t[0], p.on_value, p.off_value, &wanted[0])
+        }),
     },
     grad: Grad::Zero,
     check: Check { range: FLAT, like: "", calls: &[] },
@@ -69,7 +72,7 @@ pub static SELECT: Op = Op {
         name: "_select",
         compute: Native,
         tile: num_tiles!(|c, x, y| if c.nonzero() { x } else { y }),
-        wgsl: "select({2}, {1}, {0} != 0)",
+        wgsl: "select({1}, {2}, {0} == 0)",
     }),
     grad: rule!(
         FromInputs | c,

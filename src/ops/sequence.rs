@@ -83,7 +83,7 @@ impl Batch<'_> {
 fn mask(v: &[Var], p: MaskParams) -> Result<Var> {
     let b = batch("SequenceMask", v, p.use_sequence_length, p.axis)?;
     let Some(lengths) = b.lengths else { return Ok(b.data.clone()) };
-    let steps = index_var(&[b.steps], &numbers(0..b.steps as i64)?)?;
+    let steps = index_var(&[b.steps], &numbers(0..b.steps as i64)?)?.beside(b.data);
     // A length counts whole steps.
     let ends = b.along(&lengths.detached().cast(DType::I64), 1 - b.time);
     let inside = b.along(&steps, b.time).binary(&LESSER, &ends).cast(b.data.dtype());

@@ -5,7 +5,7 @@ use crate::base::{DType, Result};
 use crate::cpu::rows::{self, Extent, Row, Soft};
 use crate::graph::op::axis_index;
 use crate::graph::{Args, Check, Grad, GradCtx, Kind, Meta, Op, Var, apply1};
-use crate::ops::Ops;
+use crate::ops::{Ops, device};
 use crate::tensor::Tensor;
 use crate::tensor::kernel::Output;
 use crate::{ensure, rule};
@@ -107,6 +107,15 @@ fn forward(t: &[Tensor], args: &Args, out: &mut [Output], sign: f64, kind: Soft)
     }
 }
 
+fn on_gpu(t: &[Tensor], args: &Args, wanted: &[Meta], sign: f64, kind: Soft) -> Result<Option<SmallVec<[Tensor; 1]>>> {
+    let p = SoftmaxParams::read(args);
+    if t.len() > 1 {
+        return Ok(None);
+    }
+    let axis = axis_index("softmax", p.axis, t[0].ndim())?;
+    device::softmax(&t[0], axis, sign * p.scale(), kind == Soft::Log, &wanted[0])
+}
+
 /// The gradient of `softmax` and `softmin`; `log` for the logarithm.
 fn gradient(c: &GradCtx, g: &Var, sign: f64, log: bool) -> Var {
     let p = SoftmaxParams::read(c.args);
@@ -126,7 +135,7 @@ macro_rules! softmax {
             kind: Kind::Kernel {
                 infer: |m, args| infer($name, m, args),
                 cpu: |t, args, out| forward(t, args, out, $sign, Soft::$kind),
-                gpu: None,
+                gpu: Some(|t, args, wanted| on_gpu(t, args, wanted, $sign, Soft::$kind)),
             },
             grad: rule!(FromOutput | c, g | [gradient(c, g, $sign, Soft::$kind == Soft::Log), Var::scalar(0.0)]),
             check: Check { range: ANY, like: $like, calls: CALLS },
@@ -217,7 +226,10 @@ pub static SOFTMAX_GRAD: Op = Op {
                 in_rows::<f32>(t, &mut out[0], dtype, |x, y| rows::softmax_grad(x[0], x[1], y, extent, p.scale, kind))
             }
         },
-        gpu: None,
+        gpu: Some(|t, args, wanted| {
+            let p = SoftmaxGradParams::read(args);
+            device::softmax_grad(t, axis_index("_softmax_grad", p.axis, t[0].ndim())?, p.scale, p.log, &wanted[0])
+        }),
     },
     grad: rule!(
         FromInputs | c,

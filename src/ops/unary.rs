@@ -756,7 +756,7 @@ pub static HARD_SIGMOID: Op = Op {
                 y
             }
         }),
-        wgsl: "clamp({p0} * {0} + {p1}, 0.0, 1.0)",
+        wgsl: "oxg_clip({p0} * {0} + {p1}, 0.0, 1.0)",
     }),
     grad: rule!(
         FromOutput | c,

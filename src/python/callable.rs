@@ -442,13 +442,14 @@ fn records(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
         d.set_item("typed", parameters(op, true))?;
         let (kind, wgsl) = match &op.kind {
             Kind::Map(f) => ("map", f.wgsl),
-            Kind::Reduce(f) => ("reduce", f.wgsl),
+            Kind::Reduce(f) => ("reduce", f.wgsl.step),
             Kind::View(_) | Kind::Views(_) => ("view", ""),
-            Kind::Kernel { gpu, .. } => ("kernel", gpu.unwrap_or("")),
+            Kind::Kernel { .. } => ("kernel", ""),
             Kind::Compose(_) => ("compose", ""),
         };
         d.set_item("kind", kind)?;
         d.set_item("wgsl", wgsl)?;
+        d.set_item("gpu", op.gpu_form())?;
         d.set_item(
             "grad",
             match op.grad {

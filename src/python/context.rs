@@ -24,12 +24,11 @@ pub fn parse(value: &Bound<'_, PyAny>) -> PyResult<Device> {
     Ok(check(Device { kind, id: id.extract()? })?)
 }
 
-/// Refuses devices that this build cannot use.
+/// Opens a GPU that is named for the first time; the error says what is missing.
 fn check(device: Device) -> crate::base::Result<Device> {
-    crate::ensure!(
-        device.kind != DeviceType::Gpu,
-        "ctx: {device}: GPU is not enabled in this version: arrays live on cpu()"
-    );
+    if device.is_gpu() {
+        crate::python::gpu::ensure_open(device)?;
+    }
     Ok(device)
 }
 

@@ -7,6 +7,7 @@ mod context;
 mod convert;
 mod error;
 mod files;
+mod gpu;
 mod index;
 mod interop;
 mod ndarray;
@@ -28,6 +29,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     autograd::register(m)?;
     convert::register(m)?;
     files::register(m)?;
+    gpu::register(m)?;
     interop::register(m)?;
     system::register(m)
 }

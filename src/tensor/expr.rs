@@ -9,6 +9,7 @@ use crate::ir::tile::Compute;
 use crate::ir::{MapFn, ReduceFn};
 use crate::tensor::{Ready, Tensor, Value, small};
 use smallvec::{SmallVec, smallvec};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, OnceLock};
 
 /// Arrays of at most this many elements fit the first-level cache: they are computed at once.
@@ -32,6 +33,8 @@ pub enum Expr {
         input: Tensor,
         axes: SmallVec<[bool; 4]>,
     },
+    /// Nothing: it is done, and the result is in device memory.
+    Gpu(crate::tensor::gpu::Resident),
 }
 
 impl Expr {
@@ -39,20 +42,21 @@ impl Expr {
         match self {
             Expr::Map { ins, .. } => ins,
             Expr::Cast { input } | Expr::Reduce { input, .. } => std::slice::from_ref(input),
+            Expr::Gpu(_) => &[],
         }
     }
 }
 
 impl Tensor {
     /// Makes a deferred value, forcing its inputs first where the region would grow past the cap.
-    fn deferred(shape: Shape, like: &Tensor, dtype: DType, expr: Expr) -> Result<Tensor> {
+    pub(crate) fn deferred(shape: Shape, like: &Tensor, dtype: DType, expr: Expr) -> Result<Tensor> {
         bytes(&shape, dtype)?;
         let mut weight = 1u32;
         for input in expr.inputs() {
             if let Tensor::Array(value) = input
                 && value.ready.get().is_none()
             {
-                weight = weight.saturating_add(value.weight);
+                weight = weight.saturating_add(value.weight.load(Relaxed));
             }
         }
         if weight > CAP {
@@ -61,13 +65,15 @@ impl Tensor {
             }
             weight = 1;
         }
+        let device = like.device();
+        let cell = OnceLock::new();
         Ok(Tensor::Array(Arc::new(Value {
             shape,
             dtype,
-            device: like.device(),
-            ready: Ready::Later(OnceLock::new()),
+            device,
+            ready: if device.is_gpu() { Ready::Copy(cell) } else { Ready::Later(cell) },
             expr: Mutex::new(Some(Box::new(expr))),
-            weight,
+            weight: weight.into(),
         })))
     }
 
@@ -90,8 +96,10 @@ impl Tensor {
         };
         let dtype = first.dtype();
         let mut shape: Option<Shape> = None;
+        let mut gpu = false;
         for t in ins {
             let Tensor::Array(value) = *t else { continue };
+            gpu |= value.device.is_gpu();
             if value.dtype != dtype {
                 return Err(Error::op(format_args!(
                     "{name}: arrays of one dtype, got {dtype} and {}: use astype",
@@ -111,6 +119,9 @@ impl Tensor {
             };
         }
         let shape = shape.unwrap_or_default();
+        if gpu {
+            return crate::tensor::gpu::map(name, f, dtype, shape, ins, imm);
+        }
         // A boolean array with a number computes in int64, as MXNet does.
         if dtype == DType::Bool && f.compute == Compute::Native && ins.iter().any(|t| matches!(t, Tensor::Scalar(_))) {
             let ins: SmallVec<[Tensor; 3]> = ins.iter().map(|t| t.cast(DType::I64)).collect::<Result<_>>()?;
@@ -126,7 +137,7 @@ impl Tensor {
     }
 
     /// The number as an array of `dtype` would hold it.
-    fn scalar_as(&self, dtype: DType) -> Tensor {
+    pub(crate) fn scalar_as(&self, dtype: DType) -> Tensor {
         match self {
             Tensor::Scalar(s) => Tensor::Scalar(s.cast(dtype)),
             array => array.clone(),
@@ -158,6 +169,9 @@ impl Tensor {
     }
 
     fn cast_deferred(&self, dtype: DType) -> Result<Tensor> {
+        if self.device().is_gpu() {
+            return crate::tensor::gpu::cast(self, dtype);
+        }
         if let Tensor::Array(value) = self
             && let Some(done) = small::cast(value, dtype)?
         {
@@ -200,6 +214,9 @@ impl Tensor {
             shape.push(1);
         }
         let n = input.numel();
+        if input.device().is_gpu() {
+            return crate::tensor::gpu::reduce(name, f, input, axes, keepdims, out_dtype, shape);
+        }
         if n <= SMALL {
             if let Tensor::Array(value) = input
                 && let Some(done) = small::reduce(f, value, axes, &shape, out_dtype)?

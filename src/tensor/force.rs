@@ -1,5 +1,6 @@
 //! Runs deferred work: the region behind a value, in one loop over memory.
 
+use crate::base::lock::lock;
 use crate::base::{Buffer, Error, Result, Strides};
 use crate::cpu::fold::run_fold;
 use crate::cpu::map::{LeafSpec, Operand, Target, run_map};
@@ -12,6 +13,7 @@ impl Tensor {
     /// Makes the data ready.
     pub fn force(&self) -> Result<()> {
         match self {
+            Tensor::Array(_) if self.on_gpu() => self.gpu_layout().map(|_| ()),
             Tensor::Array(_) => self.storage().map(|_| ()),
             Tensor::Scalar(_) => Ok(()),
         }
@@ -32,8 +34,11 @@ impl Tensor {
 
 impl Value {
     fn compute(self: &Arc<Value>) -> Result<&Storage> {
+        if self.device.is_gpu() {
+            return self.fetch();
+        }
         // Held while the work runs: a second thread that wants this value waits for it.
-        let mut slot = self.expr.lock().unwrap_or_else(|e| e.into_inner());
+        let mut slot = lock(&self.expr);
         if let Some(storage) = self.ready.get() {
             return Ok(storage);
         }
@@ -50,7 +55,7 @@ impl Value {
                 }
             }
             _ => {
-                let region = match Region::gather(Root::Map(self, &expr), &self.shape) {
+                let region = match Region::<Storage>::gather(Root::Map(self, &expr), &self.shape) {
                     Ok(region) => region,
                     Err(error) => {
                         *slot = Some(expr);
@@ -69,7 +74,7 @@ impl Value {
     fn compute_fold(&self, f: &'static crate::ir::ReduceFn, input: &Tensor, axes: &[bool]) -> Result<Storage> {
         let mut buffer = Buffer::new(self.shape.iter().product::<usize>() * self.dtype.size())?;
         let shape = input.shape();
-        let region = Region::gather(Root::Fold(input), shape)?;
+        let region = Region::<Storage>::gather(Root::Fold(input), shape)?;
         let order = fold_order(shape, axes);
         let permuted: Vec<usize> = order.axes.iter().map(|&a| shape[a]).collect();
         let strides: Vec<Strides> =
@@ -96,7 +101,7 @@ impl Value {
     /// Runs a map region and sets every value it writes. On failure gives the expression back.
     fn compute_map(
         self: &Arc<Value>,
-        region: Region,
+        region: Region<Storage>,
         expr: Box<Expr>,
     ) -> std::result::Result<(), (Error, Option<Box<Expr>>)> {
         let Region { program, mut leaves, outputs } = region;
@@ -192,7 +197,7 @@ impl Value {
             let strides = crate::base::layout::c_strides(&output.shape);
             output.ready.set(Storage { buffer, strides, offset: 0 });
             if !Arc::ptr_eq(output, self) {
-                let expr = output.expr.lock().unwrap_or_else(|e| e.into_inner()).take();
+                let expr = lock(&output.expr).take();
                 drop(expr);
             }
         }
@@ -202,7 +207,7 @@ impl Value {
 }
 
 /// The buffer of a leaf that nobody else holds; the leaf keeps an empty place.
-fn take_buffer(leaf: &mut LeafRef) -> Option<Arc<Buffer>> {
+fn take_buffer(leaf: &mut LeafRef<Storage>) -> Option<Arc<Buffer>> {
     let value = Arc::get_mut(&mut leaf.value)?;
     if Arc::strong_count(&leaf.storage.buffer) != 2 {
         return None;

@@ -1,10 +1,12 @@
 //! The immutable value: shape, dtype, device, and data that is ready or deferred.
 //!
 //! `expr` describes deferred element work, `region` gathers it into a program, `force` runs it, `small` computes small
-//! arrays at once, `kernel` holds what kernels need to read and make values, `params_file` reads and writes MXNet's files.
+//! arrays at once, `kernel` holds what kernels need to read and make values, `params_file` reads and writes MXNet's files,
+//! `gpu` is all of this for values on a GPU.
 
 pub mod expr;
 pub mod force;
+pub mod gpu;
 pub mod kernel;
 pub mod params_file;
 pub mod region;
@@ -14,6 +16,7 @@ use crate::base::layout::{bytes, c_strides, copied, is_contiguous};
 use crate::base::{Buffer, DType, Device, Element, Layout, Result, Shape, Strides};
 pub use crate::ir::program::Scalar;
 use expr::Expr;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, OnceLock};
 
 /// Data in memory: a strided view of a buffer.
@@ -45,13 +48,15 @@ pub struct Value {
     /// What to compute; taken when it has been.
     pub(crate) expr: Mutex<Option<Box<Expr>>>,
     /// An upper bound of the element operations that forcing this takes.
-    pub(crate) weight: u32,
+    pub(crate) weight: AtomicU32,
 }
 
 /// A value's data: there from the start, or set once, when it has been computed.
 pub(crate) enum Ready {
     Now(Storage),
     Later(OnceLock<Storage>),
+    /// The host's copy of a value of a GPU, once there is one. `get` does not give it, so that no fast path takes it.
+    Copy(OnceLock<Storage>),
 }
 
 impl Ready {
@@ -60,11 +65,19 @@ impl Ready {
         match self {
             Ready::Now(storage) => Some(storage),
             Ready::Later(cell) => cell.get(),
+            Ready::Copy(_) => None,
+        }
+    }
+    /// What is in host memory, of a value of any device.
+    pub fn host(&self) -> Option<&Storage> {
+        match self {
+            Ready::Now(storage) => Some(storage),
+            Ready::Later(cell) | Ready::Copy(cell) => cell.get(),
         }
     }
     /// Sets the data of a deferred value; the first storage stays.
     pub fn set(&self, storage: Storage) {
-        if let Ready::Later(cell) = self {
+        if let Ready::Later(cell) | Ready::Copy(cell) = self {
             let _ = cell.set(storage);
         }
     }
@@ -74,7 +87,7 @@ impl Ready {
     pub fn into_inner(self) -> Option<Storage> {
         match self {
             Ready::Now(storage) => Some(storage),
-            Ready::Later(cell) => cell.into_inner(),
+            Ready::Later(cell) | Ready::Copy(cell) => cell.into_inner(),
         }
     }
     fn replace(&mut self) -> Ready {
@@ -96,9 +109,9 @@ impl Tensor {
             shape,
             dtype,
             device,
-            ready: Ready::Now(storage),
+            ready: if device.is_gpu() { Ready::Copy(storage.into()) } else { Ready::Now(storage) },
             expr: Mutex::new(None),
-            weight: 0,
+            weight: 0.into(),
         }))
     }
     /// A C-contiguous array over a whole buffer.
@@ -160,20 +173,29 @@ impl Tensor {
     pub fn is_deferred(&self) -> bool {
         matches!(self, Tensor::Array(value) if value.ready.get().is_none())
     }
-    /// The same data seen on another device of the same memory.
+    /// The same elements on another device: shared where the memory is the same, else copied.
     pub fn on_device(&self, device: Device) -> Result<Tensor> {
         if self.device() == device {
             return Ok(self.clone());
+        }
+        if self.device().is_gpu() || device.is_gpu() {
+            return self.gpu_on_device(device);
         }
         Ok(Tensor::ready(copied(self.shape()), self.dtype(), device, self.storage()?.clone()))
     }
     /// The layout of the data; forces it.
     pub fn layout(&self) -> Result<Layout> {
+        if self.on_gpu() {
+            return self.gpu_layout();
+        }
         let storage = self.storage()?;
         Ok(Layout { shape: copied(self.shape()), strides: copied(&storage.strides), offset: storage.offset })
     }
     /// A view of the same buffer under another layout, in elements.
     pub fn with_layout(&self, layout: Layout) -> Result<Tensor> {
+        if self.on_gpu() {
+            return self.gpu_with_layout(layout);
+        }
         let storage = self.storage()?;
         let storage = Storage { buffer: storage.buffer.clone(), strides: layout.strides, offset: layout.offset };
         Ok(Tensor::ready(layout.shape, self.dtype(), self.device(), storage))
@@ -187,6 +209,9 @@ impl Tensor {
         }
     }
     pub fn is_contiguous(&self) -> Result<bool> {
+        if self.on_gpu() {
+            return Ok(self.gpu_layout()?.is_contiguous());
+        }
         Ok(is_contiguous(self.shape(), &self.storage()?.strides))
     }
     /// The same elements in C order without gaps: itself, or a copy.

@@ -1,6 +1,7 @@
 //! Gathers the deferred work behind a value into one program: which nodes join it, which are leaves, which are written.
 
 use crate::base::layout::broadcast_strides;
+use crate::base::lock::lock;
 use crate::base::{DType, Result, Strides};
 use crate::ir::MapFn;
 use crate::ir::program::{Program, Reg, Scalar, Source};
@@ -49,9 +50,31 @@ enum Place {
     Leaf(usize),
 }
 
-pub struct LeafRef {
+/// The elements of a leaf, in the memory where the region runs.
+pub trait Data: Sized {
+    /// Those of a value, forced if need be.
+    fn of(tensor: &Tensor) -> Result<Self>;
+    /// The strides over the leaf's own shape.
+    fn strides(&self, ndim: usize) -> Strides;
+    /// Whether only the leaf and its value hold the memory.
+    fn sole(&self) -> bool;
+}
+
+impl Data for Storage {
+    fn of(tensor: &Tensor) -> Result<Storage> {
+        tensor.storage().cloned()
+    }
+    fn strides(&self, _: usize) -> Strides {
+        crate::base::layout::copied(&self.strides)
+    }
+    fn sole(&self) -> bool {
+        Arc::strong_count(&self.buffer) <= 2
+    }
+}
+
+pub struct LeafRef<D> {
     pub value: Arc<Value>,
-    pub storage: Storage,
+    pub storage: D,
     pub strides: Strides,
     /// Index of the last instruction that reads it.
     pub last_use: usize,
@@ -59,9 +82,9 @@ pub struct LeafRef {
     pub exclusive: bool,
 }
 
-pub struct Region {
+pub struct Region<D> {
     pub program: Program,
-    pub leaves: Vec<LeafRef>,
+    pub leaves: Vec<LeafRef<D>>,
     /// Values to write, in the order of the program's outputs; the root is the last.
     pub outputs: Vec<Arc<Value>>,
 }
@@ -90,11 +113,10 @@ enum Visit {
 
 /// The values of a region while it is gathered. They are few: the cap bounds them, so that a list is searched faster
 /// than a map.
-#[derive(Default)]
-struct Gather {
+struct Gather<D> {
     found: SmallVec<[Found; 16]>,
     nodes: SmallVec<[Node; 8]>,
-    leaves: Vec<LeafRef>,
+    leaves: Vec<LeafRef<D>>,
     /// Nodes, inputs before their users.
     order: SmallVec<[usize; 16]>,
     stack: SmallVec<[Visit; 16]>,
@@ -102,7 +124,17 @@ struct Gather {
     open: SmallVec<[(usize, Arc<Value>); 8]>,
 }
 
-impl Gather {
+impl<D: Data> Gather<D> {
+    fn new() -> Gather<D> {
+        Gather {
+            found: SmallVec::new(),
+            nodes: SmallVec::new(),
+            leaves: Vec::new(),
+            order: SmallVec::new(),
+            stack: SmallVec::new(),
+            open: SmallVec::new(),
+        }
+    }
     /// Counts one more edge to a value, found on the first.
     fn meet(&mut self, value: &Arc<Value>, shape: &[usize]) -> Result<usize> {
         let key = Arc::as_ptr(value);
@@ -122,8 +154,8 @@ impl Gather {
     }
 
     fn leaf(&mut self, value: Arc<Value>, shape: &[usize]) -> Result<Place> {
-        let storage = Tensor::Array(value.clone()).storage()?.clone();
-        let strides = broadcast_strides(&value.shape, &storage.strides, shape);
+        let storage = D::of(&Tensor::Array(value.clone()))?;
+        let strides = broadcast_strides(&value.shape, &storage.strides(value.shape.len()), shape);
         self.leaves.push(LeafRef { value, storage, strides, last_use: 0, exclusive: true });
         Ok(Place::Leaf(self.leaves.len() - 1))
     }
@@ -133,7 +165,7 @@ impl Gather {
         let (f, imm) = match expr {
             Expr::Map { f, imm, .. } => (Some(*f), imm.clone()),
             Expr::Cast { .. } => (None, SmallVec::new()),
-            Expr::Reduce { .. } => return Ok(None),
+            Expr::Reduce { .. } | Expr::Gpu(_) => return Ok(None),
         };
         let mut ins: SmallVec<[Input; 3]> = SmallVec::new();
         for input in expr.inputs() {
@@ -167,7 +199,7 @@ impl Gather {
             };
             let Some(at) = self.open.iter().position(|(open, _)| *open == i) else { continue };
             let (_, value) = self.open.swap_remove(at);
-            let expr = value.expr.lock().unwrap_or_else(|e| e.into_inner());
+            let expr = lock(&value.expr);
             let node = match expr.as_deref() {
                 Some(expr) => self.node(&value, expr, shape)?,
                 None => None,
@@ -203,6 +235,21 @@ impl Gather {
         }
     }
 
+    /// Which nodes stay deferred, since others hold them or what is made of them: they keep their leaves.
+    fn staying(&self) -> SmallVec<[bool; 16]> {
+        let mut stays: SmallVec<[bool; 16]> = self.nodes.iter().map(|n| n.shared && !n.written).collect();
+        for &n in self.order.iter().rev().filter(|_| self.nodes.iter().any(|n| n.shared)) {
+            for input in &self.nodes[n].ins {
+                if let Input::Value(i) = *input
+                    && let Place::Node(m) = self.found[i].place
+                {
+                    stays[m] |= stays[n] && !self.nodes[m].written;
+                }
+            }
+        }
+        stays
+    }
+
     fn edges(&self, key: *const Value) -> usize {
         self.found.iter().find(|f| f.key == key).map_or(0, |f| f.edges)
     }
@@ -216,11 +263,11 @@ impl Gather {
     }
 }
 
-impl Region {
+impl<D: Data> Region<D> {
     /// The region of `root` over `shape`. A fold cannot write interior values that others hold on its way: they are
     /// computed first, where a map makes them outputs.
-    pub fn gather(root: Root, shape: &[usize]) -> Result<Region> {
-        let mut g = Gather::default();
+    pub fn gather(root: Root, shape: &[usize]) -> Result<Region<D>> {
+        let mut g = Gather::<D>::new();
         match root {
             Root::Map(value, expr) => drop(g.node(value, expr, shape)?),
             Root::Fold(Tensor::Array(value)) => {
@@ -243,6 +290,7 @@ impl Region {
             held.force()?;
             return Region::gather(root, shape);
         }
+        let stays = g.staying();
         let mut region =
             Region { program: Program::default(), leaves: std::mem::take(&mut g.leaves), outputs: Vec::new() };
         region.program.leaves = region.leaves.iter().map(|l| l.value.dtype).collect();
@@ -264,7 +312,7 @@ impl Region {
                     && let Some(leaf) = region.leaves.get_mut(*reg as usize)
                 {
                     leaf.last_use = now;
-                    leaf.exclusive &= !node.shared;
+                    leaf.exclusive &= !node.shared && !stays[n];
                 }
             }
             if node.written {
@@ -279,7 +327,7 @@ impl Region {
         for leaf in &mut region.leaves {
             // Held by the list and by the expressions that were looked into.
             let inside = 1 + g.edges(Arc::as_ptr(&leaf.value));
-            leaf.exclusive &= Arc::strong_count(&leaf.value) <= inside && Arc::strong_count(&leaf.storage.buffer) <= 2;
+            leaf.exclusive &= Arc::strong_count(&leaf.value) <= inside && leaf.storage.sole();
         }
         Ok(region)
     }

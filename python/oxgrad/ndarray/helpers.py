@@ -23,7 +23,8 @@ __all__ = [
 
 
 def waitall() -> None:
-    """Waits for all work: nothing runs in the background here, so it returns at once."""
+    """Waits for all work. Only GPUs work in the background."""
+    _core._gpu_wait()
 
 
 def concatenate(arrays: Sequence[NDArray], axis: int = 0, always_copy: bool = True) -> NDArray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .. import _core
 from .._core import NDArray, operator
 
 
@@ -22,6 +23,14 @@ def install(cls: type[NDArray]) -> None:
 def as_nd_ndarray(self: NDArray) -> NDArray:
     """Itself."""
     return self
+
+
+def gpu_buffer(self: NDArray) -> Any:
+    """The ``wgpu.GPUBuffer`` that holds the elements, in C order, without a copy where they lie so."""
+    from ..gpu import _drivers
+
+    device, number = _core._gpu_export(self)
+    return _drivers()[device].buffer(number)
 
 
 def tostype(self: NDArray, stype: str) -> NDArray:
