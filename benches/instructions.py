@@ -19,21 +19,21 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-TOLERANCE = 0.10
+TOLERANCE = 0.15
 RUNS = 200
 # Name: instructions for each call (for `tape node`, for each of 100 nodes recorded and walked back).
 RECORD = {
-    "a + a": 0,
-    "a * 2.0": 0,
-    "exp(a)": 0,
-    "x[1]": 0,
-    "x[1] = 2.0": 0,
-    "a.reshape((2, 2))": 0,
-    "a.sum().asscalar()": 0,
-    "nd.array(list)": 0,
-    "dot 2x2": 0,
-    "2*x*x 2x2 forward and backward": 0,
-    "tape node": 0,
+    "a + a": 1620,
+    "a * 2.0": 1570,
+    "exp(a)": 1810,
+    "x[1]": 1000,
+    "x[1] = 2.0": 1070,
+    "a.reshape((2, 2))": 2680,
+    "a.sum().asscalar()": 3210,
+    "nd.array(list)": 1810,
+    "dot 2x2": 4930,
+    "2*x*x 2x2 forward and backward": 14430,
+    "tape node": 4640,
 }
 
 
@@ -119,8 +119,8 @@ def main() -> int:
         command += [f"--callgrind-out-file={out}", sys.executable, __file__, "--run"]
         subprocess.run(command, check=True, capture_output=True)
         parts = sorted(out.parent.glob("part.*"), key=lambda p: int(p.suffix[1:]))
-        # Before the first mark lies the start; then warm-ups and counted runs take turns.
-        counted = parts[1::2]
+        # After the start, warm-ups and counted runs take turns.
+        counted = parts[-2 * len(RECORD) :][1::2]
         assert len(counted) == len(RECORD), f"{len(parts)} parts"
         print(f"{'instructions in oxgrad':34}{'now':>8}{'record':>8}{'ratio':>7}")
         for (name, record), (_, units), part in zip(RECORD.items(), workloads().values(), counted, strict=True):
