@@ -1,8 +1,8 @@
 //! The matrix product on strided views.
 //!
 //! One kernel, a tile of C held in registers (`kernel.rs`), under three loops: small products read their operands where
-//! they lie, large ones copy blocks of them first (`packed.rs`), and a matrix times a vector, which is bound by memory,
-//! reads the matrix once in order.
+//! they lie, larger ones copy blocks of them first (`packed.rs`), and a matrix times a vector, which is bound by memory,
+//! reads the matrix once in order. The largest go to the `gemm` crate, a part of C at a time.
 #![allow(clippy::too_many_arguments, reason = "sizes, three operands and their strides, as in BLAS")]
 
 mod kernel;
@@ -26,6 +26,10 @@ pub struct Mat<T> {
     pub col: isize,
 }
 
+/// Multiply-adds from which the `gemm` crate is ahead of the loops here.
+const LARGE: usize = 1 << 29;
+/// Rows and columns of C that are given to it at once: fixed, so that threads do not change the sum.
+const LARGE_PART: (usize, usize) = (256, 1024);
 /// Multiply-adds below which a second thread costs more than it brings.
 const PARALLEL: usize = 1 << 17;
 /// The same for a matrix times a vector, in elements of the matrix.
@@ -118,10 +122,40 @@ impl<T: Gemm> Job<T> {
             if self.m * self.n <= SMALL_C && self.k >= 2 * LONG {
                 return self.long(threads);
             }
+            if self.m * self.n * self.k >= LARGE && self.m.min(self.n) >= 64 {
+                return self.large(threads);
+            }
             // Few columns and B turned: seen from the other side, the short operand is the one that is copied.
             let turned = self.b.col != 1 && self.b.row == 1 && self.m < self.n && self.m <= 32;
             T::product(&if turned { self.transposed() } else { self }, threads);
         }
+    }
+
+    /// A product that the `gemm` crate computes, cut in parts of C.
+    ///
+    /// # Safety
+    /// As [`Job::matrix`].
+    unsafe fn large(self, threads: usize) {
+        let (high, wide) = LARGE_PART;
+        let (rows, cols) = (self.m.div_ceil(high), self.n.div_ceil(wide));
+        let shared = Shared(self);
+        let piece = |i: usize| {
+            let whole = *shared.get();
+            let (r, c) = (i / cols, i % cols);
+            let (from, to) = (r * whole.m / rows, (r + 1) * whole.m / rows);
+            let (left, right) = (c * whole.n / cols, (c + 1) * whole.n / cols);
+            let Job { m, n, k, a, b, c, c_row, c_col, accumulate } = whole.part(from, left, to - from, right - left);
+            let (one, plain) = (T::ONE, false);
+            let alone = ::gemm::Parallelism::None;
+            // SAFETY: a part of the caller's product; C is read only when accumulating.
+            unsafe {
+                ::gemm::gemm(
+                    m, n, k, c, c_col, c_row, accumulate, a.ptr, a.col, a.row, b.ptr, b.col, b.row, one, one, plain,
+                    plain, plain, alone,
+                );
+            }
+        };
+        if threads > 1 { pool::run(rows * cols, piece) } else { (0..rows * cols).for_each(piece) }
     }
 
     /// A product of long rows and columns: pieces of `k` give a C each, which are added up in order.
@@ -221,6 +255,7 @@ unsafe fn scattered<T: Gemm, S: Simd<T>>(t: Tile<T>, rows: usize, c_col: isize) 
 /// The element types that a matrix product exists for.
 pub trait Gemm: Copy + Send + Sync + std::ops::Add<Output = Self> + 'static {
     const ZERO: Self;
+    const ONE: Self;
     /// A product with the best vector unit.
     ///
     /// # Safety
@@ -239,6 +274,7 @@ macro_rules! gemm {
     ($t:ty) => {
         impl Gemm for $t {
             const ZERO: Self = 0.0;
+            const ONE: Self = 1.0;
             unsafe fn product(job: &Job<$t>, threads: usize) {
                 // SAFETY: the level is what the CPU has; the rest is the caller's.
                 unsafe {
