@@ -257,6 +257,8 @@ struct Rows {
     rest: Shape,
     /// Where the index shape goes among the other axes.
     place: usize,
+    /// New axes, as places among the other axes, where indexed axes lie side by side.
+    new: SmallVec<[usize; 2]>,
 }
 
 fn rows(shape: &[usize], items: &[Item]) -> Result<Rows> {
@@ -264,6 +266,7 @@ fn rows(shape: &[usize], items: &[Item]) -> Result<Rows> {
     let mut basic = PickParams { start: Ints::new(), step: Ints::new(), count: Ints::new(), shape: Ints::new() };
     let (mut indexed, mut others) = (Vec::new(), Vec::new());
     let mut lists: Vec<(Shape, Vec<i64>)> = Vec::new();
+    let mut new = SmallVec::new();
     let (mut first_run, mut last_was_array, mut runs) = (0usize, false, 0usize);
     for item in items {
         let axis = basic.shape.len();
@@ -280,6 +283,7 @@ fn rows(shape: &[usize], items: &[Item]) -> Result<Rows> {
         };
         match item {
             Item::New => {
+                new.push(others.len());
                 others.push(axis);
                 basic.shape.push(1);
                 last_was_array = false;
@@ -329,16 +333,22 @@ fn rows(shape: &[usize], items: &[Item]) -> Result<Rows> {
     }
     let rest: Shape = others.iter().map(|&a| basic.shape[a] as usize).collect();
     let place = if runs == 1 { first_run } else { 0 };
+    if runs != 1 {
+        new.clear();
+    }
     let order = indexed.iter().chain(&others).copied().collect();
-    Ok(Rows { basic, order, index, shape: joined, rest, place })
+    Ok(Rows { basic, order, index, shape: joined, rest, place, new })
 }
 
 impl Rows {
-    /// The shape of `x[key]`, `(1,)` where it would be `()`.
+    /// The shape of `x[key]`, `(1,)` where it would be `()`. MXNet counts the places of new axes without the index
+    /// shape, so that `x[idx, None]` begins with the new one; having one place, it moves no element.
     fn result_shape(&self) -> Shape {
-        let mut out: Shape = self.rest[..self.place].into();
+        let kept = |range: std::ops::Range<usize>| range.filter(|i| !self.new.contains(i)).map(|i| self.rest[i]);
+        let mut out: Shape = kept(0..self.place).collect();
         out.extend(self.shape.iter().copied());
-        out.extend(self.rest[self.place..].iter().copied());
+        out.extend(kept(self.place..self.rest.len()));
+        self.new.iter().for_each(|&place| out.insert(place, 1));
         if out.is_empty() { smallvec![1] } else { out }
     }
     /// Axes that take `index.shape + rest` to the result's order.
