@@ -81,7 +81,8 @@ def shape_of(a, key):
     first, last = indexed.index(True), len(items) - indexed[::-1].index(True)
     if not all(indexed[first:last]):
         return np.shape(a[key])
-    used = sum(item.ndim if getattr(item, "dtype", None) == bool else 1 for item in items if not (item is None or item is ...))
+    widths = (item.ndim if isinstance(item, np.ndarray) and item.dtype.kind == "b" else 1 for item in items)
+    used = sum(width for item, width in zip(items, widths, strict=True) if not (item is None or item is ...))
     dims = list(a[tuple(item for item in items if item is not None)].shape)
     place = 0
     for item in items:
