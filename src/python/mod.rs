@@ -11,6 +11,7 @@ mod gpu;
 mod index;
 mod interop;
 mod ndarray;
+mod rows;
 mod system;
 
 use pyo3::prelude::*;
