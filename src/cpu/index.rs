@@ -41,12 +41,12 @@ fn copy_rows<T: Element>(data: &[T], index: &[i64], row: usize, out: &mut [T]) {
 }
 
 /// `out = 0; out[o][index[i]] += data[o][i]`, in the order of `index`: threads share out the rows of `out`, so the sum is
-/// the same on any number of them.
-pub fn add_rows<T: Element>(data: &[T], index: &[i64], rows: usize, row: usize, out: &mut [T]) {
+/// the same on any number of them. Rows of `data` are `step` elements apart: `row`, or 0 where one stands for all.
+pub fn add_rows<T: Element>(data: &[T], step: usize, index: &[i64], rows: usize, row: usize, out: &mut [T]) {
     if out.is_empty() {
         return;
     }
-    let (given, all) = (index.len() * row, out.len() / row);
+    let all = out.len() / row;
     let target = Shared(out.as_mut_ptr());
     let each = if out.len() + data.len() < 2 * GRAIN { all } else { all.div_ceil(2 * pool::threads()) };
     pool::count_loop();
@@ -59,16 +59,12 @@ pub fn add_rows<T: Element>(data: &[T], index: &[i64], rows: usize, row: usize, 
             // The rows of this block that are this piece's, as numbers inside the block.
             let (low, high) = (from.max(block * rows) - block * rows, to.min((block + 1) * rows) - block * rows);
             let place = |i: usize| block * rows + i - from;
-            let data = &data[block * given..][..given];
-            if row == 1 {
-                for (&v, &i) in data.iter().zip(index).filter(|&(_, &i)| (low..high).contains(&(i as usize))) {
-                    out[place(i as usize)] = out[place(i as usize)].plus(v);
-                }
-                continue;
-            }
-            for (data, &i) in data.chunks_exact(row).zip(index) {
-                if (low..high).contains(&(i as usize)) {
-                    add_row(data, &mut out[place(i as usize) * row..][..row]);
+            for (k, &i) in index.iter().enumerate().filter(|&(_, &i)| (low..high).contains(&(i as usize))) {
+                let (from, to) = ((block * index.len() + k) * step, place(i as usize) * row);
+                if row == 1 {
+                    out[to] = out[to].plus(data[from]);
+                } else {
+                    add_row(&data[from..][..row], &mut out[to..][..row]);
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! Runs a program over memory: tile by tile, every intermediate value in the first-level cache.
 
 use crate::base::{Buffer, DType};
+use crate::cpu::lines::ROWS;
 use crate::cpu::plan::{BLOCK_BYTES, Frame, Leaf, MAX_TILE, Plan};
 use crate::cpu::pool;
 use crate::cpu::scratch::{self, Slot};
@@ -114,12 +115,15 @@ pub fn run_map(program: &Program, specs: &mut [LeafSpec], shape: &[usize], targe
             let frame = Frame { scratch, blocks: std::ptr::null_mut() };
             let (mut start, mut left, mut cursor) = (from, row - from % row, plan.cursor(from));
             while start < to {
-                let len = plan.tile.min(to - start).min(left);
+                // Several whole rows at once where they are short.
+                let whole =
+                    if plan.row > 0 && left == row { (plan.tile / row).min(ROWS).min((to - start) / row) } else { 0 };
+                let (count, width) = if whole > 1 { (whole, row) } else { (1, plan.tile.min(to - start).min(left)) };
                 // SAFETY: leaves and outputs were checked against the shape; pieces are disjoint ranges of the outputs,
                 // and a reused leaf is read at the elements that the same piece writes.
-                unsafe { plan.run_at(start, len, frame, &cursor.at, |k| outputs[k].at(start)) };
-                cursor.advance(len);
-                (start, left) = (start + len, if len == left { row } else { left - len });
+                unsafe { plan.run_rows(start, frame, cursor.take(count, width), |k| outputs[k].at(start)) };
+                start += count * width;
+                left = if width == left { row } else { left - width };
             }
             plan.finish();
         });

@@ -14,6 +14,7 @@ pub mod gemm;
 pub mod index;
 pub mod isa;
 pub mod linalg;
+mod lines;
 pub mod map;
 pub mod math;
 pub mod moves;

@@ -34,11 +34,12 @@ pub fn scatter_into<T: Element>(src: &[T], all: &mut [T], layout: &Layout) {
     });
 }
 
-/// Zeros, but for the elements that `picked` names, which are `src` in C order. Both layouts are of one array.
-pub fn place<T: Element>(src: &[T], out: &mut [T], whole: &Layout, picked: &Layout) {
+/// Zeros, but for the elements that `picked` names, which are `src` in C order. Where there are two axes or more, runs
+/// behind the first are `run` elements apart, 0 where one stands for all. Both layouts are of one array.
+pub fn place<T: Element>(src: &[T], run: usize, out: &mut [T], whole: &Layout, picked: &Layout) {
     let block = whole.strides.first().map_or(1, |&s| s.unsigned_abs());
     let (rows, count) = (out.len().checked_div(block).unwrap_or(0), picked.shape.first().copied().unwrap_or(1));
-    if whole.shape.len() < 2 || rows < 2 * pool::threads() {
+    if picked.shape.len() < 2 || count == 0 || block == 0 {
         out.fill(T::default());
         return scatter_into(src, out, picked);
     }
@@ -55,7 +56,7 @@ pub fn place<T: Element>(src: &[T], out: &mut [T], whole: &Layout, picked: &Layo
             let apart = row as isize - first as isize;
             let k = if step == 0 { apart } else { apart / step };
             if k >= 0 && (k as usize) < count && k * step == apart {
-                scatter_into(&src[k as usize * size..][..size], out, &inner);
+                scatter_into(&src[k as usize * run..][..size], out, &inner);
             }
         }
     });

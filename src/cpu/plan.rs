@@ -2,8 +2,9 @@
 
 use crate::base::{DType, Element, Level};
 use crate::cpu::cast::cast_tile;
+use crate::cpu::lines::{Cursor, Line, Rows};
 use crate::cpu::stream;
-use crate::cpu::walk::{Steps, Walk};
+use crate::cpu::walk::Walk;
 use crate::ir::program::{Reg, Scalar, Step};
 use crate::ir::{In, Program, Source, Tile};
 use crate::with_dtype;
@@ -224,56 +225,57 @@ impl<'a> Plan<'a> {
     /// have what it describes, aligned to eight, and blocks must hold the transposed leaves of this tile.
     #[inline]
     pub unsafe fn run(&self, start: usize, n: usize, frame: Frame, output: impl Fn(usize) -> *mut u8) {
+        let rows = Rows { count: 1, width: n, lines: self.found(start, n) };
         // SAFETY: as the caller says.
-        unsafe { self.run_at(start, n, frame, &self.found(start, n), output) }
+        unsafe { self.run_rows(start, frame, &rows, output) }
     }
 
-    /// As [`Plan::run`], where the caller knows where the leaves that are read along rows begin.
+    /// As [`Plan::run`] for whole rows or a part of one, where the caller knows where leaves have them.
     ///
     /// # Safety
-    /// As [`Plan::run`], and `rows` must be at `start` or, where it is no cursor, [`Plan::found`] there.
-    #[inline]
-    pub unsafe fn run_at(
-        &self,
-        start: usize,
-        n: usize,
-        frame: Frame,
-        rows: &[Option<In>],
-        output: impl Fn(usize) -> *mut u8,
-    ) {
+    /// As [`Plan::run`], for the elements of `rows`, which begin with `start`.
+    pub unsafe fn run_rows(&self, start: usize, frame: Frame, rows: &Rows, output: impl Fn(usize) -> *mut u8) {
         let slot = |s: usize| frame.scratch.wrapping_add(s * self.tile * 8);
+        let n = rows.count * rows.width;
         // SAFETY: the caller vouches for leaves, outputs and scratch; slots do not overlap.
         unsafe {
             if self.gathers {
                 for (reg, (leaf, place)) in self.leaves.iter().zip(&self.places).enumerate() {
                     match *place {
                         Place::Gather(s) => leaf.walk.gather(leaf.ptr, start, n, slot(s)),
-                        Place::Row(s) if rows[reg].is_none() => leaf.walk.gather(leaf.ptr, start, n, slot(s)),
+                        Place::Row(s) if rows.line(reg).is_none() => leaf.walk.gather(leaf.ptr, start, n, slot(s)),
                         _ => {}
                     }
                 }
             }
             for op in &self.ops {
                 let mut ins = [In { ptr: std::ptr::null(), splat: false }; 4];
+                let mut by_row = false;
                 for (i, arg) in ins.iter_mut().zip(&op.ins) {
                     *i = match *arg {
                         Arg::Const(c) => In { ptr: (&raw const self.consts[c]).cast(), splat: true },
-                        Arg::Reg(reg) => self.place(reg as usize, start, rows, frame, &output),
+                        Arg::Reg(reg) => {
+                            by_row |= rows.count > 1 && rows.line(reg as usize).is_some();
+                            self.place(reg as usize, start, rows, frame, &output)
+                        }
                     };
                 }
-                let out = match self.places[op.out as usize] {
+                let target = match self.places[op.out as usize] {
                     Place::Slot(s) => slot(s),
                     Place::Output(k) => output(k),
                     _ => unreachable!("a result is never a leaf"),
                 };
-                let ins = &ins[..op.ins.len()];
-                if ins.iter().any(|i| i.ptr == out) {
-                    // In place on a donated leaf: a loop whose ends alias would not be vectorised.
-                    let spare = slot(self.slots);
-                    (op.tile)(ins, spare, n, op.imm);
-                    std::ptr::copy_nonoverlapping(spare, out, n * self.sizes[op.out as usize] as usize);
+                let ins = &mut ins[..op.ins.len()];
+                // In place on a donated leaf, a loop whose ends alias would not be vectorised.
+                let aliased = ins.iter().any(|i| i.ptr == target);
+                let out = if aliased { slot(self.slots) } else { target };
+                if by_row {
+                    self.op_by_row(op, ins, out, rows);
                 } else {
                     (op.tile)(ins, out, n, op.imm);
+                }
+                if aliased {
+                    std::ptr::copy_nonoverlapping(out, target, n * self.sizes[op.out as usize] as usize);
                 }
             }
             for &(k, made, size) in &self.streamed {
@@ -282,30 +284,44 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Of each leaf that is read along rows, where elements `start..start + n` lie, unless they cross the end of a row.
-    fn found(&self, start: usize, n: usize) -> SmallVec<[Option<In>; 4]> {
-        if !self.places.iter().any(|place| matches!(place, Place::Row(_))) {
-            return SmallVec::new();
+    /// One instruction that reads leaves which are not contiguous from row to row.
+    ///
+    /// # Safety
+    /// As [`Plan::run_rows`]; `ins` are the operands of the first row.
+    unsafe fn op_by_row(&self, op: &Op, ins: &mut [In], out: *mut u8, rows: &Rows) {
+        let size = self.sizes[op.out as usize] as usize;
+        for r in 0..rows.count {
+            // SAFETY: row `r` of the operands and of the result.
+            unsafe { (op.tile)(ins, out.wrapping_add(r * rows.width * size), rows.width, op.imm) };
+            for (i, arg) in ins.iter_mut().zip(&op.ins) {
+                let Arg::Reg(reg) = *arg else { continue };
+                match rows.line(reg as usize) {
+                    Some(line) => i.ptr = line.at[(r + 1).min(rows.count - 1)],
+                    None if i.splat => {}
+                    None => i.ptr = i.ptr.wrapping_add(rows.width * self.sizes[reg as usize] as usize),
+                }
+            }
         }
-        let inside = start % self.row + n <= self.row;
-        let at =
-            |leaf: &Leaf| In { ptr: leaf.ptr.wrapping_offset(leaf.walk.offset(start)), splat: leaf.walk.last().1 == 0 };
-        let places = self.leaves.iter().zip(&self.places);
-        places.map(|(leaf, place)| (inside && matches!(place, Place::Row(_))).then(|| at(leaf))).collect()
     }
 
-    /// Where the leaves are that are read along rows, to be moved on from tile to tile.
-    pub fn cursor(&self, start: usize) -> Cursor<'_> {
-        let walks = self.leaves.iter().zip(&self.places).enumerate();
-        let walks = walks.filter(|(_, (_, place))| matches!(place, Place::Row(_)));
-        let mut cursor = Cursor { at: smallvec![None; self.leaves.len()], steps: SmallVec::new() };
-        for (reg, (leaf, _)) in walks {
-            let steps = leaf.walk.steps(start);
-            let ptr = leaf.ptr.wrapping_offset(leaf.walk.offset(start));
-            cursor.at[reg] = Some(In { ptr, splat: leaf.walk.last().1 == 0 });
-            cursor.steps.push((reg, steps));
+    /// Of each leaf that is read along rows, where elements `start..start + n` lie, unless they cross the end of a row.
+    fn found(&self, start: usize, n: usize) -> SmallVec<[Line; 2]> {
+        let by_row = |place: &Place| matches!(place, Place::Row(_));
+        if !self.places.iter().any(by_row) || start % self.row + n > self.row {
+            return SmallVec::new();
         }
-        cursor
+        let leaves = self.leaves.iter().zip(&self.places).enumerate().filter(|(_, (_, place))| by_row(place));
+        leaves.map(|(reg, (leaf, _))| Line::new(reg, leaf, start)).collect()
+    }
+
+    /// The leaves that are read along rows, from element `start` on, to be moved from block to block.
+    pub fn cursor(&self, start: usize) -> Cursor<'_> {
+        let lines: SmallVec<[Line; 2]> = self.found(start, 0);
+        let walks = lines.iter().map(|line| {
+            let leaf = &self.leaves[line.reg];
+            (line.at[0], leaf.walk.steps(start))
+        });
+        Cursor { walks: walks.collect(), rows: Rows { count: 0, width: 0, lines } }
     }
 
     /// To be called by each thread when its part is done.
@@ -317,21 +333,14 @@ impl<'a> Plan<'a> {
     }
 
     #[inline]
-    fn place(
-        &self,
-        reg: usize,
-        start: usize,
-        rows: &[Option<In>],
-        frame: Frame,
-        output: &impl Fn(usize) -> *mut u8,
-    ) -> In {
+    fn place(&self, reg: usize, start: usize, rows: &Rows, frame: Frame, output: &impl Fn(usize) -> *mut u8) -> In {
         let slot = |s: usize| In { ptr: frame.scratch.wrapping_add(s * self.tile * 8), splat: false };
         match self.places[reg] {
             Place::Memory => {
                 In { ptr: self.leaves[reg].ptr.wrapping_add(start * self.sizes[reg] as usize), splat: false }
             }
             Place::Splat => In { ptr: self.leaves[reg].ptr, splat: true },
-            Place::Row(s) => rows[reg].unwrap_or(slot(s)),
+            Place::Row(s) => rows.line(reg).map_or(slot(s), |line| In { ptr: line.at[0], splat: line.splat }),
             Place::Block(k) => In { ptr: frame.blocks.wrapping_add(k * BLOCK_BYTES), splat: false },
             Place::Gather(s) | Place::Slot(s) => slot(s),
             Place::Output(k) => In { ptr: output(k), splat: false },
@@ -348,26 +357,8 @@ impl<'a> Plan<'a> {
 
     /// Where a register can be read after [`Plan::run`] of this tile.
     pub fn result(&self, reg: Reg, start: usize, n: usize, frame: Frame) -> In {
-        self.place(reg as usize, start, &self.found(start, n), frame, &|_| std::ptr::null_mut())
-    }
-}
-
-/// A place in the leaves that are read along rows, which moves on without a division.
-pub struct Cursor<'a> {
-    pub at: SmallVec<[Option<In>; 4]>,
-    steps: SmallVec<[(usize, Steps<'a>); 2]>,
-}
-
-impl Cursor<'_> {
-    /// Moves on by `n` elements, which must not cross the end of a row.
-    #[inline]
-    pub fn advance(&mut self, n: usize) {
-        for (reg, steps) in &mut self.steps {
-            let by = steps.advance(n);
-            if let Some(at) = &mut self.at[*reg] {
-                at.ptr = at.ptr.wrapping_offset(by);
-            }
-        }
+        let rows = Rows { count: 1, width: n, lines: self.found(start, n) };
+        self.place(reg as usize, start, &rows, frame, &|_| std::ptr::null_mut())
     }
 }
 

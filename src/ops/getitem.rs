@@ -111,8 +111,10 @@ pub static PLACE: Op = Op {
             let into = Layout::contiguous(&shape_of(&p.into));
             let pick = PickParams { start: p.start, step: p.step, count: p.count, shape: p.shape };
             let layout = picked(&into, &pick);
-            let data = ins[0].dense()?;
-            with_dtype!(ins[0].dtype(), T => cpu::moves::place(data.slice::<T>(), outs[0].slice::<T>(), &into, &layout));
+            let (data, step) = ins[0].dense_runs((layout.shape.len() > 1) as usize)?;
+            with_dtype!(ins[0].dtype(), T => {
+                cpu::moves::place(data.slice::<T>(), step, outs[0].slice::<T>(), &into, &layout)
+            });
             Ok(())
         },
         gpu: Some(|t, args, wanted| {
@@ -244,10 +246,10 @@ pub static ADD_ROWS: Op = Op {
             let shape = shape_of(&p.shape);
             let axis = axis_index("_add_rows", p.axis, shape.len())?;
             let index = RowNumbers::of("take", &ins[1], axis, shape[axis])?;
-            let data = ins[0].dense()?;
+            let (data, step) = ins[0].dense_runs(axis + ins[1].ndim())?;
             let (rows, row) = rows_along(&shape, axis);
             with_dtype!(ins[0].dtype(), T => {
-                cpu::index::add_rows(data.slice::<T>(), index.get(), rows, row, outs[0].slice::<T>())
+                cpu::index::add_rows(data.slice::<T>(), step, index.get(), rows, row, outs[0].slice::<T>())
             });
             Ok(())
         },
