@@ -7,6 +7,7 @@ use crate::cpu::plan::scalar_bits;
 use crate::cpu::pool;
 use crate::cpu::walk::Walk;
 use crate::ir::program::Scalar;
+use crate::ir::tile::Tile;
 use crate::ir::{In, MapFn, ReduceFn};
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -94,7 +95,7 @@ fn gather(
 
 /// One element function over `n` elements of `shape`, all operands and the result of `dtype`. `None` where the function
 /// has no tile for that dtype, or memory ran out.
-#[inline]
+#[inline(always)]
 pub fn map(
     f: &MapFn,
     dtype: DType,
@@ -104,13 +105,50 @@ pub fn map(
     out: &mut Buffer,
 ) -> Option<()> {
     let tile = (f.tile)(dtype, Level::get())?;
+    let size = dtype.size();
+    assert!(n * size <= out.bytes() && operands.len() <= INPUTS, "small: the result does not fit its buffer");
+    let mut numbers = [0u64; INPUTS];
+    let mut ins = [In { ptr: std::ptr::null(), splat: false }; INPUTS];
+    for ((place, number), operand) in ins.iter_mut().zip(&mut numbers).zip(operands) {
+        let (buffer, offset, len, splat) = match *operand {
+            Operand::Run(buffer, offset) => (buffer, offset, n, false),
+            Operand::Splat(buffer, offset) => (buffer, offset, 1, true),
+            Operand::Number(value) => {
+                *number = match value {
+                    Scalar::Float(v) if dtype == DType::F32 => (v as f32).to_bits() as u64,
+                    _ => scalar_bits(value.cast(dtype), dtype),
+                };
+                *place = In { ptr: (&raw const *number).cast(), splat: true };
+                continue;
+            }
+            Operand::Strided(..) => return map_strided(tile, dtype, (shape, n), operands, imm, out),
+        };
+        assert!((offset + len) * size <= buffer.bytes(), "small: an operand reaches past its buffer");
+        *place = In { ptr: buffer.ptr().wrapping_add(offset * size), splat };
+    }
+    pool::count_work(n * size);
+    // SAFETY: operands and result were checked to hold `n` elements of the tile's dtype.
+    unsafe { tile(&ins[..operands.len()], out.ptr(), n, imm) };
+    Some(())
+}
+
+/// [`map`] where operands have to be brought into C order.
+#[cold]
+fn map_strided(
+    tile: Tile,
+    dtype: DType,
+    (shape, n): (&[usize], usize),
+    operands: &[Operand],
+    imm: &[f64],
+    out: &mut Buffer,
+) -> Option<()> {
     assert!(n * dtype.size() <= out.bytes() && operands.len() <= INPUTS, "small: the result does not fit its buffer");
     let mut ready = Ready::new();
     for (i, operand) in operands.iter().enumerate() {
         ready.place(i, *operand, dtype, shape, n)?;
     }
     pool::count_work(n * dtype.size());
-    // SAFETY: operands and result were checked to hold `n` elements of the tile's dtype.
+    // SAFETY: as in `map`.
     unsafe { tile(&ready.ins[..operands.len()], out.ptr(), n, imm) };
     Some(())
 }

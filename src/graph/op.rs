@@ -31,7 +31,20 @@ pub struct Op {
     pub check: Check,
 }
 
+/// What a node of an op keeps for the gradient.
+pub struct Saves {
+    pub inputs: bool,
+    pub outputs: bool,
+}
+
 impl Op {
+    #[inline]
+    pub fn saves(&self) -> Saves {
+        Saves {
+            inputs: matches!(self.grad, Grad::FromInputs(_) | Grad::FromBoth(_)),
+            outputs: matches!(self.grad, Grad::FromOutput(_) | Grad::FromBoth(_)),
+        }
+    }
     /// How many inputs make a group: none where the number of inputs is fixed.
     pub fn group(&self) -> usize {
         self.inputs.iter().filter(|name| name.starts_with('*')).count()

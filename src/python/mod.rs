@@ -15,9 +15,8 @@ mod system;
 
 use pyo3::prelude::*;
 
-// An op on few elements makes and drops a handful of small blocks: what the allocator costs is a fifth of its time.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: crate::base::buffer::Allocator = crate::base::buffer::Allocator;
 
 /// The compiled half of `oxgrad`.
 #[pymodule(gil_used = false)]

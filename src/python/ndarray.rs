@@ -4,7 +4,7 @@ use crate::autograd::{GradReq, NDArray};
 use crate::base::error::{Kind, catch};
 use crate::base::{Error, Shape};
 use crate::graph::params::Ints;
-use crate::graph::{Args, Op, Var, apply1};
+use crate::graph::{Args, Op, Var, apply_own, apply1};
 use crate::ops::binary as b;
 use crate::python::args::{dtype as parse_dtype, int};
 use crate::python::{autograd, context, convert, index, interop};
@@ -61,12 +61,20 @@ impl PyNDArray {
     /// The other operand: an array, a number, or a NumPy array, which takes this array's dtype.
     #[inline]
     fn operand(&self, other: &Bound<'_, PyAny>) -> PyResult<Option<Var>> {
+        // The commonest first, by their very class: it takes next to no time to see.
+        if let Ok(v) = other.cast_exact::<PyFloat>() {
+            return Ok(Some(Var::new(Tensor::Scalar(Scalar::Float(v.value())))));
+        }
         if let Ok(array) = other.cast::<PyNDArray>() {
             return Ok(Some(array.get().inner.var()?));
         }
         if let Some(scalar) = number(other) {
             return Ok(Some(Var::new(Tensor::Scalar(scalar))));
         }
+        self.other_operand(other)
+    }
+    #[cold]
+    fn other_operand(&self, other: &Bound<'_, PyAny>) -> PyResult<Option<Var>> {
         let class = other.get_type();
         if class.name()?.to_str()? == "ndarray" && class.module()?.to_str()? == "numpy" {
             let tensor = convert::tensor(other, Some(self.inner.dtype()), self.inner.device())?;
@@ -87,11 +95,11 @@ impl PyNDArray {
         };
         let this = self.inner.var()?;
         let inputs = if reflected { [other, this] } else { [this, other] };
-        Ok(PyNDArray::wrap(py, apply1(op, &inputs, &Args::new())?)?.into_any())
+        Ok(PyNDArray::wrap(py, apply_own(op, inputs)?)?.into_any())
     }
     fn in_place(&self, op: &'static Op, symbol: &str, other: &Bound<'_, PyAny>) -> PyResult<()> {
         let other = self.operand(other)?.ok_or_else(|| unsupported(other))?;
-        let result = apply1(op, &[self.inner.var()?, other], &Args::new())?;
+        let result = apply_own(op, [self.inner.var()?, other])?;
         Ok(self.inner.assign_result(symbol, result)?)
     }
     fn unary_method<'py>(&self, py: Python<'py>, op: &'static Op, args: Args) -> PyResult<Bound<'py, PyNDArray>> {
@@ -217,8 +225,10 @@ impl PyNDArray {
     }
     /// Waits until the value is computed.
     fn wait_to_read(&self, py: Python<'_>) -> PyResult<()> {
-        let tensor = self.inner.tensor()?;
-        Ok(py.detach(|| tensor.force())?)
+        match self.inner.pending()? {
+            Some(tensor) => Ok(py.detach(|| tensor.force())?),
+            None => Ok(()),
+        }
     }
     #[pyo3(signature = (dtype=None, copy=None))]
     fn __array__<'py>(
@@ -558,7 +568,7 @@ impl PyNDArray {
         let head_grad = out_grad.map(|g| g.get().inner.var()).transpose()?;
         let heads = [self.inner.var()?];
         let walk = crate::autograd::backward::Walk { retain_graph, create_graph: false, train_mode };
-        Ok(py.detach(|| crate::autograd::backward(&heads, &[head_grad], walk))?)
+        Ok(crate::autograd::backward_in(&heads, &[head_grad], walk, &|rest| py.detach(rest))?)
     }
 
     // ---- exchange ----
