@@ -109,15 +109,9 @@ pub fn backward(heads: &[Var], head_grads: &[Option<Var>], walk: Walk) -> Result
 pub fn backward_in(heads: &[Var], head_grads: &[Option<Var>], walk: Walk, outside: Outside) -> Result<()> {
     let mut found: SmallVec<[(Arc<dyn Sink>, Var); 2]> = SmallVec::new();
     let mut passed: Vec<Arc<dyn Sink>> = Vec::new();
-    walk_back(
-        heads,
-        head_grads,
-        walk,
-        outside,
-        |_, sink, grad| {
-            if sink.wanted() { found.push((sink, grad)) } else { passed.push(sink) }
-        },
-    )?;
+    walk_back(heads, head_grads, walk, outside, |_, sink, grad| {
+        if sink.wanted() { found.push((sink, grad)) } else { passed.push(sink) }
+    })?;
     ensure!(!found.is_empty(), "{NOTHING_TO_REACH}");
     for (sink, grad) in found {
         sink.deliver(grad)?;

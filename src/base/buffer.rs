@@ -281,9 +281,8 @@ unsafe impl Send for Shared {}
 
 fn shared() -> std::sync::MutexGuard<'static, Shared> {
     static SHARED: OnceLock<Mutex<Shared>> = OnceLock::new();
-    let pool = SHARED.get_or_init(|| {
-        Mutex::new(Shared { lists: vec![Vec::new(); CLASSES], counts: Vec::new(), idle: Vec::new() })
-    });
+    let pool = SHARED
+        .get_or_init(|| Mutex::new(Shared { lists: vec![Vec::new(); CLASSES], counts: Vec::new(), idle: Vec::new() }));
     pool.lock().unwrap_or_else(|poison| poison.into_inner())
 }
 

@@ -9,7 +9,7 @@ use crate::graph::params::{Args, ParamKind, Read};
 use crate::graph::var::Var;
 use crate::tensor::Tensor;
 use crate::tensor::kernel::Output;
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 use std::borrow::Borrow;
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub type Outs = SmallVec<[Var; 1]>;
 #[inline]
 pub fn apply(op: &'static Op, inputs: &[Var], args: &Args) -> Result<Outs> {
     match op.kind {
-        Kind::Map(_) | Kind::Reduce(_) | Kind::View(_) => Ok(smallvec![apply1(op, inputs, args)?]),
+        Kind::Map(_) | Kind::Reduce(_) | Kind::View(_) => Ok(SmallVec::from_buf([apply1(op, inputs, args)?])),
         Kind::Compose(f) => catch(|| f(inputs, args)),
         Kind::Kernel { .. } | Kind::Views(_) => {
             let mut outputs = match op.kind {
@@ -29,7 +29,7 @@ pub fn apply(op: &'static Op, inputs: &[Var], args: &Args) -> Result<Outs> {
             if outputs.len() == 1
                 && let Some(tensor) = outputs.pop()
             {
-                return Ok(smallvec![recorded(op, inputs, args, tensor)]);
+                return Ok(SmallVec::from_buf([recorded(op, inputs, args, tensor)]));
             }
             let node = is_recorded(inputs).then(|| record(op, inputs, args, &outputs));
             let edge = |index| node.as_ref().map(|node| Edge { node: node.clone(), index });
@@ -91,13 +91,7 @@ pub fn apply2(op: &'static Op, a: &Var, b: &Var) -> Result<Var> {
 
 /// An output with a new node behind it.
 #[inline(always)]
-fn on_tape(
-    op: &'static Op,
-    args: Option<Box<Args>>,
-    inputs: SmallVec<[Input; 2]>,
-    saved: bool,
-    tensor: Tensor,
-) -> Var {
+fn on_tape(op: &'static Op, args: Option<Box<Args>>, inputs: SmallVec<[Input; 2]>, saved: bool, tensor: Tensor) -> Var {
     let outputs = if saved { SmallVec::from_buf([tensor.clone()]) } else { SmallVec::new() };
     let node = Node::new(std::slice::from_ref(&tensor), Body::Op { op, args, inputs, outputs });
     Var { tensor, edge: Some(Edge { node, index: 0 }) }
@@ -121,14 +115,19 @@ fn numbers(op: &Op, args: &Args) -> SmallVec<[f64; 2]> {
 
 fn run_kernel(op: &'static Op, inputs: &[Var], args: &Args) -> Result<SmallVec<[Tensor; 1]>> {
     let Kind::Kernel { infer, cpu, gpu } = op.kind else { unreachable!("only kernels come here") };
-    let metas: SmallVec<[Meta; 3]> = inputs.iter().map(|v| Meta::of(&v.tensor)).collect();
-    let mut outputs: SmallVec<[Output; 1]> = SmallVec::new();
+    // Pushed one by one: collecting costs more than all of it.
+    let mut metas: SmallVec<[Meta; 3]> = SmallVec::with_capacity(inputs.len());
+    let mut tensors: SmallVec<[Tensor; 3]> = SmallVec::with_capacity(inputs.len());
+    for input in inputs {
+        metas.push(Meta::of(&input.tensor));
+        tensors.push(input.tensor.clone());
+    }
     let wanted = infer(&metas, args)?;
-    let tensors: SmallVec<[Tensor; 3]> = inputs.iter().map(|v| v.tensor.clone()).collect();
     if wanted.first().is_some_and(|m| m.device.is_gpu()) {
         return crate::graph::gpu::kernel(op, gpu, cpu, &tensors, args, &wanted);
     }
-    for meta in wanted {
+    let mut outputs: SmallVec<[Output; 1]> = SmallVec::new();
+    for meta in &wanted {
         outputs.push(Output::new(&meta.shape, meta.dtype, meta.device)?);
     }
     crate::cpu::pool::count_loop();
@@ -136,14 +135,14 @@ fn run_kernel(op: &'static Op, inputs: &[Var], args: &Args) -> Result<SmallVec<[
     if outputs.len() == 1
         && let Some(output) = outputs.pop()
     {
-        return Ok(smallvec![output.done()]);
+        return Ok(SmallVec::from_buf([output.done()]));
     }
     Ok(outputs.into_iter().map(Output::done).collect())
 }
 
 #[inline]
 fn is_recorded<T: Borrow<Var>>(inputs: &[T]) -> bool {
-    mode::is_recording() && inputs.iter().any(|v| v.borrow().edge.is_some())
+    inputs.iter().any(|v| v.borrow().edge.is_some()) && mode::is_recording()
 }
 
 /// What a node holds of the inputs: their values only where the gradient needs them.

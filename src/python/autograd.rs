@@ -3,8 +3,8 @@
 use crate::autograd::backward::Walk;
 use crate::autograd::{GradReq, backward_in, function, grad as run_grad};
 use crate::base::{Error, Kind, Result};
-use crate::graph::node::UserRule;
 use crate::graph::mode::Flags;
+use crate::graph::node::UserRule;
 use crate::graph::{Var, mode};
 use crate::python::error::carry;
 use crate::python::ndarray::PyNDArray;

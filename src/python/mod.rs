@@ -2,6 +2,7 @@
 
 mod args;
 mod autograd;
+mod bind;
 mod callable;
 mod context;
 mod convert;
@@ -26,6 +27,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<ndarray::PyNDArray>()?;
     callable::register(m)?;
     autograd::register(m)?;
+    context::register(m)?;
     convert::register(m)?;
     files::register(m)?;
     gpu::register(m)?;

@@ -206,11 +206,7 @@ impl PyNDArray {
         if tensor.is_deferred() {
             py.detach(|| tensor.force())?;
         }
-        let class = convert::numpy_class(py, tensor.dtype())?;
-        match tensor.item()? {
-            Scalar::Float(v) => class.call1((v,)),
-            Scalar::Int(v) => class.call1((v,)),
-        }
+        convert::scalar(py, &tensor)
     }
     /// The only element as a Python number.
     fn item<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {

@@ -5,7 +5,6 @@ use crate::base::layout::{c_strides, copied, is_contiguous, same};
 use crate::base::{Buffer, DType, Result, Shape};
 use crate::cpu::fold::Extent;
 use crate::cpu::small::{self, INPUTS, Operand};
-use crate::ir::program::Scalar;
 use crate::ir::{MapFn, ReduceFn};
 use crate::tensor::expr::SMALL;
 use crate::tensor::{Ready, Storage, Tensor, Value};
@@ -83,26 +82,28 @@ pub fn map<T: AsRef<Tensor>>(f: &'static MapFn, ins: &[T], imm: &[f64]) -> Resul
     if size > SMALL || size == 0 || ins.len() > INPUTS || f.compute_dtype(like.dtype) != like.dtype {
         return Ok(None);
     }
-    let mut operands = [Operand::Number(Scalar::Int(0)); INPUTS];
-    for (place, t) in operands.iter_mut().zip(ins) {
-        *place = match t.as_ref() {
-            Tensor::Scalar(number) => Operand::Number(*number),
-            Tensor::Array(value) => match operand(value) {
-                Some(found) => found,
-                None => return Ok(None),
-            },
-        };
-    }
-    run(f, like, size, &operands[..ins.len()], imm)
+    run(f, like, size, ins.len(), imm, |i| match ins[i].as_ref() {
+        Tensor::Scalar(number) => Some(Operand::Number(*number)),
+        Tensor::Array(value) => operand(value),
+    })
 }
 
 #[inline(always)]
-fn run(f: &'static MapFn, like: &Value, n: usize, operands: &[Operand], imm: &[f64]) -> Result<Option<Tensor>> {
-    let mut done = None;
-    let out = built(copied(&like.shape), n, like.dtype, like, |out| {
-        done = small::map(f, like.dtype, (&like.shape, n), operands, imm, out);
-    })?;
-    Ok(done.map(|()| out))
+fn run<'a>(
+    f: &'static MapFn,
+    like: &Value,
+    n: usize,
+    count: usize,
+    imm: &[f64],
+    operand: impl Fn(usize) -> Option<Operand<'a>>,
+) -> Result<Option<Tensor>> {
+    let Some(mut operands) = small::Operands::new(f, like.dtype, n) else { return Ok(None) };
+    for i in 0..count {
+        if operand(i).and_then(|operand| operands.push(operand, &like.shape)).is_none() {
+            return Ok(None);
+        }
+    }
+    Ok(Some(built(copied(&like.shape), n, like.dtype, like, |out| operands.run(imm, out))?))
 }
 
 /// [`map`] of arrays that differ: operands are repeated over the shape of the one with the most elements, then axes.
@@ -135,7 +136,7 @@ fn map_uneven(f: &'static MapFn, ins: &[&Tensor], imm: &[f64]) -> Result<Option<
             None => return Ok(None),
         }
     }
-    run(f, like, size, &operands, imm)
+    run(f, like, size, operands.len(), imm, |i| Some(operands[i]))
 }
 
 /// The array in another dtype, or a copy in its own.
