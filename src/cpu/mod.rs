@@ -4,6 +4,7 @@
 //! kernels on plain slices and strided views.
 
 pub mod best;
+pub mod cases;
 pub mod cast;
 pub mod conv;
 pub mod dot;
@@ -21,9 +22,11 @@ pub mod order;
 pub mod plan;
 pub mod pool;
 pub mod random;
+pub mod repeat;
 pub mod rows;
 pub mod scratch;
 pub mod small;
+mod stream;
 mod team;
 pub mod tiles;
 mod turn;

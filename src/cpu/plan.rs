@@ -2,7 +2,8 @@
 
 use crate::base::{DType, Element, Level};
 use crate::cpu::cast::cast_tile;
-use crate::cpu::walk::Walk;
+use crate::cpu::stream;
+use crate::cpu::walk::{Steps, Walk};
 use crate::ir::program::{Reg, Scalar, Step};
 use crate::ir::{In, Program, Source, Tile};
 use crate::with_dtype;
@@ -65,6 +66,10 @@ pub struct Plan<'a> {
     pub row: usize,
     /// Transposed leaves, in the order of their blocks.
     pub turned: SmallVec<[usize; 2]>,
+    /// Whether a leaf may have to be copied to the scratch space.
+    gathers: bool,
+    /// Of each output that is stored past the caches, its number, the slot where it is made, and its size.
+    streamed: SmallVec<[(usize, usize, usize); 2]>,
     pub tile: usize,
 }
 
@@ -95,8 +100,9 @@ pub fn scalar_bits(scalar: Scalar, dtype: DType) -> u64 {
 }
 
 impl<'a> Plan<'a> {
-    /// `turn` allows transposed leaves to be read in blocks, which the caller then fills.
-    pub fn new(program: &'a Program, leaves: &'a [Leaf], turn: bool) -> Plan<'a> {
+    /// `turn` allows transposed leaves to be read in blocks, which the caller then fills; `stream` says which outputs are
+    /// stored past the caches.
+    pub fn new(program: &'a Program, leaves: &'a [Leaf], turn: bool, stream: &[bool]) -> Plan<'a> {
         debug_assert_eq!(program.check(), Ok(()));
         let level = Level::get();
         let first = program.leaves.len();
@@ -133,16 +139,19 @@ impl<'a> Plan<'a> {
             slots: 0,
             row: row_of(leaves),
             turned: smallvec![],
+            gathers: false,
+            streamed: smallvec![],
             tile: 0,
         };
-        plan.place_all(program, &last_use, turn);
+        plan.place_all(program, &last_use, turn, stream);
+        plan.gathers = plan.places.iter().any(|place| matches!(place, Place::Gather(_) | Place::Row(_)));
         let widest = plan.sizes.iter().copied().max().unwrap_or(4) as usize;
         plan.tile = (TILE_BYTES / (widest * (plan.slots + 1))).clamp(MIN_TILE, MAX_TILE) & !63;
         plan
     }
 
     /// Linear scan: a slot is free again after the last use of what it holds.
-    fn place_all(&mut self, program: &Program, last_use: &[u32], turn: bool) {
+    fn place_all(&mut self, program: &Program, last_use: &[u32], turn: bool, stream: &[bool]) {
         let (mut free, mut slots) = (SmallVec::<[usize; 8]>::new(), 0usize);
         let mut slot = |free: &mut SmallVec<[usize; 8]>| {
             free.pop().unwrap_or_else(|| {
@@ -176,6 +185,11 @@ impl<'a> Plan<'a> {
         for i in 0..self.ops.len() {
             let out = self.ops[i].out as usize;
             self.places[out] = match program.outputs.iter().position(|&o| o as usize == out) {
+                Some(k) if stream.get(k) == Some(&true) => {
+                    let made = slot(&mut free);
+                    self.streamed.push((k, made, self.sizes[out] as usize));
+                    Place::Slot(made)
+                }
                 Some(k) => Place::Output(k),
                 None => Place::Slot(slot(&mut free)),
             };
@@ -183,6 +197,7 @@ impl<'a> Plan<'a> {
                 if let Arg::Reg(reg) = arg
                     && let Place::Slot(s) | Place::Gather(s) | Place::Row(s) = self.places[*reg as usize]
                     && last_use[*reg as usize] == i as u32 + 1
+                    && !self.streamed.iter().any(|&(_, made, _)| made == s)
                     && !free.contains(&s)
                 {
                     free.push(s);
@@ -209,15 +224,33 @@ impl<'a> Plan<'a> {
     /// have what it describes, aligned to eight, and blocks must hold the transposed leaves of this tile.
     #[inline]
     pub unsafe fn run(&self, start: usize, n: usize, frame: Frame, output: impl Fn(usize) -> *mut u8) {
+        // SAFETY: as the caller says.
+        unsafe { self.run_at(start, n, frame, &self.found(start, n), output) }
+    }
+
+    /// As [`Plan::run`], where the caller knows where the leaves that are read along rows begin.
+    ///
+    /// # Safety
+    /// As [`Plan::run`], and `rows` must be at `start` or, where it is no cursor, [`Plan::found`] there.
+    #[inline]
+    pub unsafe fn run_at(
+        &self,
+        start: usize,
+        n: usize,
+        frame: Frame,
+        rows: &[Option<In>],
+        output: impl Fn(usize) -> *mut u8,
+    ) {
         let slot = |s: usize| frame.scratch.wrapping_add(s * self.tile * 8);
-        let in_row = self.in_row(start, n);
         // SAFETY: the caller vouches for leaves, outputs and scratch; slots do not overlap.
         unsafe {
-            for (leaf, place) in self.leaves.iter().zip(&self.places) {
-                match *place {
-                    Place::Gather(s) => leaf.walk.gather(leaf.ptr, start, n, slot(s)),
-                    Place::Row(s) if !in_row => leaf.walk.gather(leaf.ptr, start, n, slot(s)),
-                    _ => {}
+            if self.gathers {
+                for (reg, (leaf, place)) in self.leaves.iter().zip(&self.places).enumerate() {
+                    match *place {
+                        Place::Gather(s) => leaf.walk.gather(leaf.ptr, start, n, slot(s)),
+                        Place::Row(s) if rows[reg].is_none() => leaf.walk.gather(leaf.ptr, start, n, slot(s)),
+                        _ => {}
+                    }
                 }
             }
             for op in &self.ops {
@@ -225,7 +258,7 @@ impl<'a> Plan<'a> {
                 for (i, arg) in ins.iter_mut().zip(&op.ins) {
                     *i = match *arg {
                         Arg::Const(c) => In { ptr: (&raw const self.consts[c]).cast(), splat: true },
-                        Arg::Reg(reg) => self.place(reg as usize, start, in_row, frame, &output),
+                        Arg::Reg(reg) => self.place(reg as usize, start, rows, frame, &output),
                     };
                 }
                 let out = match self.places[op.out as usize] {
@@ -243,29 +276,64 @@ impl<'a> Plan<'a> {
                     (op.tile)(ins, out, n, op.imm);
                 }
             }
+            for &(k, made, size) in &self.streamed {
+                stream::copy(slot(made), output(k), n * size);
+            }
+        }
+    }
+
+    /// Of each leaf that is read along rows, where elements `start..start + n` lie, unless they cross the end of a row.
+    fn found(&self, start: usize, n: usize) -> SmallVec<[Option<In>; 4]> {
+        if !self.places.iter().any(|place| matches!(place, Place::Row(_))) {
+            return SmallVec::new();
+        }
+        let inside = start % self.row + n <= self.row;
+        let at =
+            |leaf: &Leaf| In { ptr: leaf.ptr.wrapping_offset(leaf.walk.offset(start)), splat: leaf.walk.last().1 == 0 };
+        let places = self.leaves.iter().zip(&self.places);
+        places.map(|(leaf, place)| (inside && matches!(place, Place::Row(_))).then(|| at(leaf))).collect()
+    }
+
+    /// Where the leaves are that are read along rows, to be moved on from tile to tile.
+    pub fn cursor(&self, start: usize) -> Cursor<'_> {
+        let walks = self.leaves.iter().zip(&self.places).enumerate();
+        let walks = walks.filter(|(_, (_, place))| matches!(place, Place::Row(_)));
+        let mut cursor = Cursor { at: smallvec![None; self.leaves.len()], steps: SmallVec::new() };
+        for (reg, (leaf, _)) in walks {
+            let steps = leaf.walk.steps(start);
+            let ptr = leaf.ptr.wrapping_offset(leaf.walk.offset(start));
+            cursor.at[reg] = Some(In { ptr, splat: leaf.walk.last().1 == 0 });
+            cursor.steps.push((reg, steps));
+        }
+        cursor
+    }
+
+    /// To be called by each thread when its part is done.
+    #[inline]
+    pub fn finish(&self) {
+        if !self.streamed.is_empty() {
+            stream::finish();
         }
     }
 
     #[inline]
-    fn in_row(&self, start: usize, n: usize) -> bool {
-        self.row > 0 && start % self.row + n <= self.row
-    }
-
-    #[inline]
-    fn place(&self, reg: usize, start: usize, in_row: bool, frame: Frame, output: &impl Fn(usize) -> *mut u8) -> In {
+    fn place(
+        &self,
+        reg: usize,
+        start: usize,
+        rows: &[Option<In>],
+        frame: Frame,
+        output: &impl Fn(usize) -> *mut u8,
+    ) -> In {
         let slot = |s: usize| In { ptr: frame.scratch.wrapping_add(s * self.tile * 8), splat: false };
         match self.places[reg] {
             Place::Memory => {
                 In { ptr: self.leaves[reg].ptr.wrapping_add(start * self.sizes[reg] as usize), splat: false }
             }
             Place::Splat => In { ptr: self.leaves[reg].ptr, splat: true },
-            Place::Row(_) if in_row => {
-                let leaf = &self.leaves[reg];
-                let ptr = leaf.ptr.wrapping_offset(leaf.walk.offset(start));
-                In { ptr, splat: leaf.walk.last().1 == 0 }
-            }
+            Place::Row(s) => rows[reg].unwrap_or(slot(s)),
             Place::Block(k) => In { ptr: frame.blocks.wrapping_add(k * BLOCK_BYTES), splat: false },
-            Place::Row(s) | Place::Gather(s) | Place::Slot(s) => slot(s),
+            Place::Gather(s) | Place::Slot(s) => slot(s),
             Place::Output(k) => In { ptr: output(k), splat: false },
         }
     }
@@ -280,7 +348,26 @@ impl<'a> Plan<'a> {
 
     /// Where a register can be read after [`Plan::run`] of this tile.
     pub fn result(&self, reg: Reg, start: usize, n: usize, frame: Frame) -> In {
-        self.place(reg as usize, start, self.in_row(start, n), frame, &|_| std::ptr::null_mut())
+        self.place(reg as usize, start, &self.found(start, n), frame, &|_| std::ptr::null_mut())
+    }
+}
+
+/// A place in the leaves that are read along rows, which moves on without a division.
+pub struct Cursor<'a> {
+    pub at: SmallVec<[Option<In>; 4]>,
+    steps: SmallVec<[(usize, Steps<'a>); 2]>,
+}
+
+impl Cursor<'_> {
+    /// Moves on by `n` elements, which must not cross the end of a row.
+    #[inline]
+    pub fn advance(&mut self, n: usize) {
+        for (reg, steps) in &mut self.steps {
+            let by = steps.advance(n);
+            if let Some(at) = &mut self.at[*reg] {
+                at.ptr = at.ptr.wrapping_offset(by);
+            }
+        }
     }
 }
 

@@ -4,12 +4,13 @@ use crate::autograd::NDArray;
 use crate::base::error::catch;
 use crate::base::layout::copied;
 use crate::base::{DType, Error, Layout, Result, Shape};
-use crate::graph::params::Ints;
 use crate::graph::{Var, mode};
 use crate::ops::getitem::{PickParams, index_var, picked};
 use crate::python::convert;
 use crate::python::error::guard;
-use crate::python::ndarray::{PyNDArray, number};
+use crate::python::ndarray::PyNDArray;
+use crate::python::operand::number;
+use crate::python::rows::{Rows, pick, rows};
 use crate::tensor::{Scalar, Tensor};
 use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
 use pyo3::intern;
@@ -18,7 +19,7 @@ use pyo3::types::{PyBool, PyEllipsis, PyFloat, PyInt, PyList, PyRange, PySlice, 
 use smallvec::{SmallVec, smallvec};
 
 /// One entry of a key after `...` has been spread.
-enum Item {
+pub enum Item {
     /// A whole number: the axis goes.
     At(i64),
     Slice {
@@ -217,140 +218,6 @@ fn mask_items(mask: &Tensor, shape: &[usize], items: &mut Vec<Item>) -> PyResult
     }
     items.extend(lists.into_iter().map(|index| Item::Many { shape: smallvec![index.len()], index }));
     Ok(())
-}
-
-/// A key without arrays as a strided pick; the shape follows MXNet: what would be `()` is `(1,)`.
-fn pick(shape: &[usize], items: &[Item]) -> PickParams {
-    let mut p = PickParams { start: Ints::new(), step: Ints::new(), count: Ints::new(), shape: Ints::new() };
-    for item in items {
-        let (start, step, count) = match item {
-            Item::New => {
-                p.shape.push(1);
-                continue;
-            }
-            Item::At(i) => (*i, 1, 1),
-            Item::Slice { start, step, count } => {
-                p.shape.push(*count);
-                (*start, *step, *count)
-            }
-            Item::Many { .. } => (0, 1, shape[p.start.len()] as i64),
-        };
-        p.start.push(start);
-        p.step.push(step);
-        p.count.push(count);
-    }
-    if p.shape.is_empty() || items.iter().all(|i| matches!(i, Item::At(_) | Item::New)) {
-        p.shape = smallvec![1];
-    }
-    p
-}
-
-/// A key with arrays: the numbers of rows of an array whose indexed axes were brought to the front.
-struct Rows {
-    /// The basic part, with indexed axes whole.
-    basic: PickParams,
-    /// After the basic part: indexed axes first, the others behind.
-    order: Vec<usize>,
-    /// Row numbers, and the shape they broadcast to.
-    index: Vec<i64>,
-    shape: Shape,
-    /// Lengths of the other axes.
-    rest: Shape,
-    /// Where the index shape goes among the other axes.
-    place: usize,
-}
-
-fn rows(shape: &[usize], items: &[Item]) -> Result<Rows> {
-    // Whole numbers beside arrays index like arrays; NumPy's rule then places the result.
-    let mut basic = PickParams { start: Ints::new(), step: Ints::new(), count: Ints::new(), shape: Ints::new() };
-    let (mut indexed, mut others) = (Vec::new(), Vec::new());
-    let mut lists: Vec<(Shape, Vec<i64>)> = Vec::new();
-    let (mut first_run, mut last_was_array, mut runs) = (0usize, false, 0usize);
-    for item in items {
-        let axis = basic.shape.len();
-        let mut array = |shape: Shape, index: Vec<i64>| {
-            lists.push((shape, index));
-            indexed.push(axis);
-            if !last_was_array {
-                runs += 1;
-                if runs == 1 {
-                    first_run = others.len();
-                }
-            }
-            last_was_array = true;
-        };
-        match item {
-            Item::New => {
-                others.push(axis);
-                basic.shape.push(1);
-                last_was_array = false;
-                continue;
-            }
-            Item::At(i) => array(smallvec![], vec![*i]),
-            Item::Many { shape, index } => array(shape.clone(), index.clone()),
-            Item::Slice { .. } => {
-                others.push(axis);
-                last_was_array = false;
-            }
-        }
-        let (start, step, count) = match item {
-            Item::Slice { start, step, count } => (*start, *step, *count),
-            _ => (0, 1, shape[basic.start.len()] as i64),
-        };
-        basic.start.push(start);
-        basic.step.push(step);
-        basic.count.push(count);
-        basic.shape.push(count);
-    }
-    let mut joined: Shape = smallvec![];
-    for (dims, _) in &lists {
-        joined = crate::base::layout::broadcast(&joined, dims).ok_or_else(|| {
-            Error::value(format_args!(
-                "shape mismatch: indexing arrays with shapes {} and {}: shape1={} is not broadcastable to shape2={}",
-                crate::base::layout::show(&joined),
-                crate::base::layout::show(dims),
-                crate::base::layout::show(&joined),
-                crate::base::layout::show(dims)
-            ))
-        })?;
-    }
-    let n: usize = joined.iter().product();
-    let mut index = vec![0i64; n];
-    for ((dims, list), &axis) in lists.iter().zip(&indexed) {
-        let strides = Layout::contiguous(dims).broadcast_to(&joined);
-        let size = basic.shape[axis];
-        let mut flat = 0;
-        let place = |at: usize, i: i64, total: &mut Vec<i64>| total[at] = total[at] * size + i;
-        crate::cpu::moves::for_each_row(&strides, |_, start, step, len| {
-            for k in 0..len {
-                place(flat, list[(start as isize + k as isize * step) as usize], &mut index);
-                flat += 1;
-            }
-        });
-    }
-    let rest: Shape = others.iter().map(|&a| basic.shape[a] as usize).collect();
-    let place = if runs == 1 { first_run } else { 0 };
-    let order = indexed.iter().chain(&others).copied().collect();
-    Ok(Rows { basic, order, index, shape: joined, rest, place })
-}
-
-impl Rows {
-    /// The shape of `x[key]`, `(1,)` where it would be `()`.
-    fn result_shape(&self) -> Shape {
-        let mut out: Shape = self.rest[..self.place].into();
-        out.extend(self.shape.iter().copied());
-        out.extend(self.rest[self.place..].iter().copied());
-        if out.is_empty() { smallvec![1] } else { out }
-    }
-    /// Axes that take `index.shape + rest` to the result's order.
-    fn placement(&self) -> Vec<usize> {
-        let k = self.shape.len();
-        (k..k + self.place).chain(0..k).chain(k + self.place..k + self.rest.len()).collect()
-    }
-    fn row_count(&self) -> usize {
-        let n = self.order.len() - self.rest.len();
-        self.order[..n].iter().map(|&a| self.basic.shape[a] as usize).product()
-    }
 }
 
 /// Rows side by side: where they begin, and the shape of what they are. One row given by its number has no axis for it,

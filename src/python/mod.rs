@@ -12,6 +12,9 @@ mod gpu;
 mod index;
 mod interop;
 mod ndarray;
+mod operand;
+mod rows;
+mod shape;
 mod system;
 
 use pyo3::prelude::*;
