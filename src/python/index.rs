@@ -8,10 +8,12 @@ use crate::graph::{Var, mode};
 use crate::ops::getitem::{PickParams, index_var, picked};
 use crate::python::convert;
 use crate::python::error::guard;
-use crate::python::ndarray::{PyNDArray, number};
+use crate::python::ndarray::PyNDArray;
+use crate::python::operand::number;
 use crate::python::rows::{Rows, pick, rows};
 use crate::tensor::{Scalar, Tensor};
 use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyEllipsis, PyFloat, PyInt, PyList, PyRange, PySlice, PyString, PyTuple};
 use smallvec::{SmallVec, smallvec};
@@ -157,9 +159,7 @@ fn resolve(shape: &[usize], key: &Bound<'_, PyAny>) -> PyResult<Key> {
         } else if let Some(i) = whole(entry) {
             let dim = shape[axis] as i64;
             if i < -dim || i >= dim {
-                return Err(PyIndexError::new_err(format!(
-                    "index {i} is out of bounds for axis {axis} with size {dim}"
-                )));
+                return Err(out_of_bounds(i, axis, dim));
             }
             items.push(Item::At(if i < 0 { i + dim } else { i }));
             axis += 1;
@@ -170,9 +170,11 @@ fn resolve(shape: &[usize], key: &Bound<'_, PyAny>) -> PyResult<Key> {
 }
 
 fn slice_item(slice: &Bound<'_, PySlice>, dim: usize) -> PyResult<Item> {
-    for part in ["start", "stop", "step"] {
+    let py = slice.py();
+    for part in [intern!(py, "start"), intern!(py, "stop"), intern!(py, "step")] {
         // An NDArray has __index__, but a float one as a bound is a mistake.
-        if slice.getattr(part)?.cast::<PyNDArray>().is_ok() {
+        let bound = slice.getattr(part)?;
+        if !bound.is_none() && !bound.is_exact_instance_of::<PyInt>() && bound.cast::<PyNDArray>().is_ok() {
             return Err(PyTypeError::new_err("slice bounds must be ints, got an NDArray: use asscalar()"));
         }
     }
@@ -185,7 +187,7 @@ fn many(tensor: &Tensor, dim: usize, axis: usize) -> PyResult<Item> {
     let mut index: Vec<i64> = tensor.to_vec::<i64>()?;
     for i in &mut index {
         if *i < -(dim as i64) || *i >= dim as i64 {
-            return Err(PyIndexError::new_err(format!("index {i} is out of bounds for axis {axis} with size {dim}")));
+            return Err(out_of_bounds(*i, axis, dim as i64));
         }
         if *i < 0 {
             *i += dim as i64;
@@ -218,18 +220,29 @@ fn mask_items(mask: &Tensor, shape: &[usize], items: &mut Vec<Item>) -> PyResult
     Ok(())
 }
 
-/// Row `i` as its number and its shape, `(1,)` for a single element; `None` for another key.
+/// Rows side by side: where they begin, and the shape of what they are. One row given by its number has no axis for it,
+/// and shape `(1,)` where it is a single element. `None` for another key.
 #[inline]
-fn row(shape: &[usize], key: &Bound<'_, PyAny>) -> PyResult<Option<(usize, Shape)>> {
+fn rows_of(shape: &[usize], key: &Bound<'_, PyAny>) -> PyResult<Option<(usize, Shape)>> {
     let [rows, rest @ ..] = shape else { return Ok(None) };
+    if let Ok(slice) = key.cast_exact::<PySlice>() {
+        let Item::Slice { start, step: 1, count: count @ 1.. } = slice_item(slice, *rows)? else { return Ok(None) };
+        let mut shape = copied(shape);
+        shape[0] = count as usize;
+        return Ok(Some((start as usize, shape)));
+    }
     let Ok(i) = key.cast_exact::<PyInt>() else { return Ok(None) };
     let (i, rows) = (i.extract::<i64>().unwrap_or(i64::MAX), *rows as i64);
     if i < -rows || i >= rows {
-        let message = format!("index {i} is out of bounds for axis 0 with size {rows}");
-        return Err(PyIndexError::new_err(message));
+        return Err(out_of_bounds(i, 0, rows));
     }
     let shape = if rest.is_empty() { copied(&[1]) } else { copied(rest) };
     Ok(Some((if i < 0 { i + rows } else { i } as usize, shape)))
+}
+
+#[cold]
+fn out_of_bounds(i: i64, axis: usize, dim: i64) -> PyErr {
+    PyIndexError::new_err(format!("index {i} is out of bounds for axis {axis} with size {dim}"))
 }
 
 pub fn get<'py>(py: Python<'py>, array: &NDArray, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyNDArray>> {
@@ -238,15 +251,16 @@ pub fn get<'py>(py: Python<'py>, array: &NDArray, key: &Bound<'py, PyAny>) -> Py
 
 fn picked_by<'py>(py: Python<'py>, array: &NDArray, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyNDArray>> {
     let var = array.var()?;
-    // One row that need not be recorded: a run of memory, without a key to resolve or an op to apply.
-    if !(mode::is_recording() && var.edge.is_some())
-        && let Some((i, shape)) = row(var.shape(), key)?
+    // Rows that need not be recorded: a run of memory, without a key to resolve or an op to apply.
+    if !(var.edge.is_some() && mode::is_recording())
+        && let Some((i, shape)) = rows_of(var.shape(), key)?
     {
         let storage = var.tensor.storage()?;
-        let strides = if var.ndim() == 1 { &storage.strides } else { &storage.strides[1..] };
+        let gone = var.ndim() - if var.ndim() == 1 { 1 } else { shape.len() };
         let at = storage.offset as isize + i as isize * storage.strides[0];
-        let layout = Layout { shape: copied(&shape), strides: copied(strides), offset: at as usize };
-        let first = i * shape.iter().product::<usize>();
+        let strides = copied(&storage.strides[gone..]);
+        let first = i * var.shape()[1..].iter().product::<usize>();
+        let layout = Layout { shape: copied(&shape), strides, offset: at as usize };
         return PyNDArray::handle(py, array.view(first, shape, Var::new(var.tensor.with_layout(layout)?)));
     }
     let key = resolve(var.shape(), key)?;
@@ -327,12 +341,12 @@ fn write_by(array: &NDArray, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -
     let dtype = array.dtype();
     let value = value_var(value, dtype)?;
     if let Tensor::Scalar(number) = value.tensor
-        && let Some((i, row)) = row(&shape, key)?
+        && let Some((i, rows)) = rows_of(&shape, key)?
     {
         array.check_part("setitem", &value)?;
-        let n: usize = row.iter().product();
+        let (n, row): (usize, usize) = (rows.iter().product(), shape[1..].iter().product());
         return Ok(array.modify(|buffer, offset| {
-            crate::with_dtype!(dtype, T => buffer.slice_mut::<T>(offset + i * n, n).fill(number.to::<T>()));
+            crate::with_dtype!(dtype, T => buffer.slice_mut::<T>(offset + i * row, n).fill(number.to::<T>()));
             Ok(())
         })?);
     }

@@ -13,8 +13,11 @@ pub struct Dense {
 
 impl Dense {
     pub fn new(tensor: &Tensor) -> Result<Dense> {
-        let tensor = tensor.contiguous()?;
-        Ok(Dense { storage: tensor.storage()?.clone(), len: tensor.numel() })
+        let len = tensor.numel();
+        if tensor.is_contiguous()? {
+            return Ok(Dense { storage: tensor.storage()?.clone(), len });
+        }
+        Ok(Dense { storage: tensor.copied()?.storage()?.clone(), len })
     }
     pub fn slice<T: Element>(&self) -> &[T] {
         self.storage.buffer.slice::<T>(self.storage.offset, self.len)
