@@ -135,13 +135,24 @@ impl NDArray {
             Some(view) => (view.base.clone(), view.offset + offset),
             None => (self.clone(), offset),
         };
-        let version = base.state().version;
-        let out = NDArray::cell(var, version, Some(View { base: base.clone(), offset, shape }), None);
-        if let Some(shared) = &mut base.state().shared {
-            shared.views.retain(|view| view.strong_count() > 0);
-            shared.views.push(Arc::downgrade(&out.0));
+        let state = base.state();
+        let (version, is_shared) = (state.version, state.shared.is_some());
+        drop(state);
+        let out = NDArray::cell(var, version, Some(View { base, offset, shape }), None);
+        if is_shared {
+            out.known_to_base();
         }
         out
+    }
+    /// Lets the base of a view on shared memory know of it.
+    #[cold]
+    fn known_to_base(&self) {
+        if let Some(view) = &self.0.view
+            && let Some(shared) = &mut view.base.state().shared
+        {
+            shared.views.retain(|view| view.strong_count() > 0);
+            shared.views.push(Arc::downgrade(&self.0));
+        }
     }
     fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.0.state)

@@ -39,6 +39,16 @@ pub fn copied<T: Copy + Default>(dims: &[T]) -> SmallVec<[T; 4]> {
     }
 }
 
+/// A few items, pushed one by one: `collect` asks for the number of items and reserves first, which costs more.
+#[inline(always)]
+pub fn few<A: smallvec::Array>(items: impl Iterator<Item = A::Item>) -> SmallVec<A> {
+    let mut list = SmallVec::new();
+    for item in items {
+        list.push(item);
+    }
+    list
+}
+
 /// Whether two lists of lengths are the same. Compared one by one, which is faster than a call of `memcmp`.
 #[inline(always)]
 pub fn same(a: &[usize], b: &[usize]) -> bool {

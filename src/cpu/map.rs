@@ -1,5 +1,6 @@
 //! Runs a program over memory: tile by tile, every intermediate value in the first-level cache.
 
+use crate::base::layout::few;
 use crate::base::{Buffer, DType};
 use crate::cpu::lines::ROWS;
 use crate::cpu::plan::{BLOCK_BYTES, Frame, Leaf, MAX_TILE, Plan};
@@ -50,24 +51,21 @@ pub enum Target<'a> {
 
 /// The leaves as pointers, checked to lie inside their buffers.
 pub fn leaves(specs: &mut [LeafSpec], shape: &[usize]) -> SmallVec<[Leaf; 4]> {
-    specs
-        .iter_mut()
-        .map(|spec| {
-            let size = spec.dtype.size();
-            let (mut low, mut high) = (spec.offset as isize, spec.offset as isize);
-            for (&dim, &stride) in shape.iter().zip(spec.strides) {
-                let reach = stride * (dim.max(1) as isize - 1);
-                if reach < 0 { low += reach } else { high += reach }
-            }
-            let (ptr, bytes) = match &mut spec.data {
-                Operand::Shared(buffer) => (buffer.ptr(), buffer.bytes()),
-                Operand::Own(buffer) => (buffer.ptr(), buffer.bytes()),
-            };
-            let empty = shape.contains(&0);
-            assert!(empty || low >= 0 && (high as usize + 1) * size <= bytes, "map: a leaf reaches past its buffer");
-            Leaf { ptr: ptr.wrapping_add(spec.offset * size), walk: Walk::new(shape, spec.strides, size) }
-        })
-        .collect()
+    few(specs.iter_mut().map(|spec| {
+        let size = spec.dtype.size();
+        let (mut low, mut high) = (spec.offset as isize, spec.offset as isize);
+        for (&dim, &stride) in shape.iter().zip(spec.strides) {
+            let reach = stride * (dim.max(1) as isize - 1);
+            if reach < 0 { low += reach } else { high += reach }
+        }
+        let (ptr, bytes) = match &mut spec.data {
+            Operand::Shared(buffer) => (buffer.ptr(), buffer.bytes()),
+            Operand::Own(buffer) => (buffer.ptr(), buffer.bytes()),
+        };
+        let empty = shape.contains(&0);
+        assert!(empty || low >= 0 && (high as usize + 1) * size <= bytes, "map: a leaf reaches past its buffer");
+        Leaf { ptr: ptr.wrapping_add(spec.offset * size), walk: Walk::new(shape, spec.strides, size) }
+    }))
 }
 
 /// Writes every output of a program over `shape`, in C order: one loop over memory.
@@ -78,29 +76,25 @@ pub fn run_map(program: &Program, specs: &mut [LeafSpec], shape: &[usize], targe
     }
     let ready = leaves(specs, shape);
     assert_eq!(targets.len(), program.outputs.len(), "map: one target for each output");
-    let outputs: SmallVec<[Out; 4]> = targets
-        .iter_mut()
-        .zip(&program.outputs)
-        .map(|(target, &reg)| {
-            let size = program.dtype(reg).size();
-            pool::count_bytes(size * n);
-            let ptr = match target {
-                Target::Fresh(buffer) => {
-                    assert!(buffer.bytes() >= n * size, "map: an output does not fit its buffer");
-                    buffer.ptr()
-                }
-                Target::Reuse(leaf) => {
-                    let own = matches!(specs[*leaf].data, Operand::Own(_)) && ready[*leaf].walk.is_flat();
-                    assert!(own && specs[*leaf].dtype.size() == size, "map: only an owned flat leaf can be reused");
-                    ready[*leaf].ptr.cast_mut()
-                }
-            };
-            Out { ptr, size }
-        })
-        .collect();
+    let outputs: SmallVec<[Out; 4]> = few(targets.iter_mut().zip(&program.outputs).map(|(target, &reg)| {
+        let size = program.dtype(reg).size();
+        pool::count_bytes(size * n);
+        let ptr = match target {
+            Target::Fresh(buffer) => {
+                assert!(buffer.bytes() >= n * size, "map: an output does not fit its buffer");
+                buffer.ptr()
+            }
+            Target::Reuse(leaf) => {
+                let own = matches!(specs[*leaf].data, Operand::Own(_)) && ready[*leaf].walk.is_flat();
+                assert!(own && specs[*leaf].dtype.size() == size, "map: only an owned flat leaf can be reused");
+                ready[*leaf].ptr.cast_mut()
+            }
+        };
+        Out { ptr, size }
+    }));
     // What is written over a leaf is in the cache already.
     let past = |(target, out): (&Target, &Out)| matches!(target, Target::Fresh(_)) && n * out.size >= STREAM;
-    let stream: SmallVec<[bool; 4]> = targets.iter().zip(&outputs).map(past).collect();
+    let stream: SmallVec<[bool; 4]> = few(targets.iter().zip(&outputs).map(past));
     let plan = Plan::new(program, &ready, true, &stream);
     let shared = Shared((&plan, &outputs));
     if let Some((len, rows)) = plan.turned_axis() {

@@ -1,5 +1,6 @@
 //! A program made ready to run: element functions picked, registers placed, leaves read in the cheapest way.
 
+use crate::base::layout::few;
 use crate::base::{DType, Element, Level};
 use crate::cpu::cast::cast_tile;
 use crate::cpu::lines::{Cursor, Line, Rows};
@@ -108,9 +109,21 @@ impl<'a> Plan<'a> {
         let level = Level::get();
         let first = program.leaves.len();
         let count = first + program.instrs.len();
-        let mut consts = SmallVec::new();
         let mut last_use: SmallVec<[u32; 16]> = smallvec![0; count];
-        let mut ops: SmallVec<[Op; 8]> = SmallVec::with_capacity(program.instrs.len());
+        // Filled where it stays: it is large.
+        let mut plan = Plan {
+            leaves,
+            ops: SmallVec::with_capacity(program.instrs.len()),
+            consts: SmallVec::new(),
+            places: smallvec![Place::Memory; count],
+            sizes: few((0..count).map(|r| program.dtype(r as Reg).size() as u8)),
+            slots: 0,
+            row: row_of(leaves),
+            turned: SmallVec::new(),
+            gathers: false,
+            streamed: SmallVec::new(),
+            tile: 0,
+        };
         for (i, instr) in program.instrs.iter().enumerate() {
             let (tile, from) = match instr.step {
                 Step::Map(f) => {
@@ -124,26 +137,12 @@ impl<'a> Plan<'a> {
                     Arg::Reg(reg)
                 }
                 Source::Scalar(scalar) => {
-                    consts.push(scalar_bits(scalar, from));
-                    Arg::Const(consts.len() - 1)
+                    plan.consts.push(scalar_bits(scalar, from));
+                    Arg::Const(plan.consts.len() - 1)
                 }
             });
-            ops.push(Op { tile, ins: ins.collect(), imm: &instr.imm, out: (first + i) as Reg });
+            plan.ops.push(Op { tile, ins: few(ins), imm: &instr.imm, out: (first + i) as Reg });
         }
-        let sizes: SmallVec<[u8; 16]> = (0..count).map(|r| program.dtype(r as Reg).size() as u8).collect();
-        let mut plan = Plan {
-            leaves,
-            ops,
-            consts,
-            places: smallvec![Place::Memory; count],
-            sizes,
-            slots: 0,
-            row: row_of(leaves),
-            turned: smallvec![],
-            gathers: false,
-            streamed: smallvec![],
-            tile: 0,
-        };
         plan.place_all(program, &last_use, turn, stream);
         plan.gathers = plan.places.iter().any(|place| matches!(place, Place::Gather(_) | Place::Row(_)));
         let widest = plan.sizes.iter().copied().max().unwrap_or(4) as usize;
@@ -289,17 +288,23 @@ impl<'a> Plan<'a> {
     /// # Safety
     /// As [`Plan::run_rows`]; `ins` are the operands of the first row.
     unsafe fn op_by_row(&self, op: &Op, ins: &mut [In], out: *mut u8, rows: &Rows) {
-        let size = self.sizes[op.out as usize] as usize;
+        let (tile, imm, width) = (op.tile, op.imm, rows.width);
+        let step = width * self.sizes[op.out as usize] as usize;
+        // How each operand goes from row to row: by a list of places, or in even steps.
+        let mut ways: [(Option<&Line>, usize); 4] = [(None, 0); 4];
+        for ((way, i), arg) in ways.iter_mut().zip(&*ins).zip(&op.ins) {
+            let Arg::Reg(reg) = *arg else { continue };
+            let even = if i.splat { 0 } else { width * self.sizes[reg as usize] as usize };
+            *way = (rows.line(reg as usize), even);
+        }
         for r in 0..rows.count {
             // SAFETY: row `r` of the operands and of the result.
-            unsafe { (op.tile)(ins, out.wrapping_add(r * rows.width * size), rows.width, op.imm) };
-            for (i, arg) in ins.iter_mut().zip(&op.ins) {
-                let Arg::Reg(reg) = *arg else { continue };
-                match rows.line(reg as usize) {
-                    Some(line) => i.ptr = line.at[(r + 1).min(rows.count - 1)],
-                    None if i.splat => {}
-                    None => i.ptr = i.ptr.wrapping_add(rows.width * self.sizes[reg as usize] as usize),
-                }
+            unsafe { tile(ins, out.wrapping_add(r * step), width, imm) };
+            for (i, (line, even)) in ins.iter_mut().zip(&ways) {
+                i.ptr = match line {
+                    Some(line) => line.at[(r + 1).min(rows.count - 1)],
+                    None => i.ptr.wrapping_add(*even),
+                };
             }
         }
     }

@@ -170,19 +170,21 @@ impl Steps<'_> {
     /// Moves on by `n` elements, at most to the end of the innermost axis, and gives the distance in bytes.
     #[inline]
     pub fn advance(&mut self, n: usize) -> isize {
-        let (shape, strides) = (&self.walk.shape, &self.walk.strides);
-        let last = shape.len() - 1;
-        self.index[last] += n;
+        // Taken out of their lists once: this runs for each row.
+        let (shape, strides, index) = (&self.walk.shape[..], &self.walk.strides[..], &mut self.index[..]);
+        let Some(last) = shape.len().checked_sub(1).filter(|_| strides.len() == shape.len()) else { return 0 };
+        let index = &mut index[..=last];
+        index[last] += n;
         let mut by = n as isize * strides[last];
         let mut axis = last;
-        while self.index[axis] == shape[axis] {
+        while index[axis] == shape[axis] {
             by -= strides[axis] * shape[axis] as isize;
-            self.index[axis] = 0;
+            index[axis] = 0;
             if axis == 0 {
                 break;
             }
             axis -= 1;
-            self.index[axis] += 1;
+            index[axis] += 1;
             by += strides[axis];
         }
         by * self.walk.size as isize

@@ -156,7 +156,14 @@ fn links(inputs: &[Var], like: Option<&Tensor>, saved: bool) -> SmallVec<[Input;
 }
 
 fn boxed(args: &Args) -> Option<Box<Args>> {
-    (!args.is_empty()).then(|| Box::new(args.clone()))
+    if args.is_empty() {
+        return None;
+    }
+    let mut copy = Box::new(Args::new());
+    for arg in args {
+        copy.push(arg.clone());
+    }
+    Some(copy)
 }
 
 /// The node of an op with any number of outputs.

@@ -197,7 +197,12 @@ impl Drop for Node {
 
 /// Empties a body, keeping its parents' handles on the stack.
 pub fn unlink(body: &mut Body, stack: &mut Vec<Arc<Node>>) {
-    if let Body::Op { inputs, .. } | Body::User { inputs, .. } = std::mem::replace(body, Body::Released) {
-        stack.extend(inputs.into_iter().filter_map(|i| i.var.edge).map(|e| e.node));
+    if let Body::Op { inputs, .. } | Body::User { inputs, .. } = body {
+        for input in inputs {
+            if let Some(edge) = input.var.edge.take() {
+                stack.push(edge.node);
+            }
+        }
     }
+    *body = Body::Released;
 }

@@ -2,6 +2,7 @@
 //! static single assignment form: register `i` is leaf `i`, then the result of instruction `i - leaves`.
 
 use crate::base::DType;
+use crate::base::layout::few;
 use crate::ir::tile::MapFn;
 use smallvec::SmallVec;
 
@@ -103,7 +104,7 @@ impl Program {
     /// Appends an element function on arrays of `dtype`, with the conversions its compute dtype needs.
     pub fn map(&mut self, f: &'static MapFn, dtype: DType, ins: &[Source], imm: &[f64]) -> Reg {
         let compute = f.compute_dtype(dtype);
-        let ins = ins.iter().map(|&s| self.cast(s, compute)).collect();
+        let ins = few(ins.iter().map(|&s| self.cast(s, compute)));
         let reg = self.push(Instr { step: Step::Map(f), dtype: compute, ins, imm: imm.into() });
         match self.cast(Source::Reg(reg), dtype) {
             Source::Reg(reg) => reg,

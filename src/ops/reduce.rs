@@ -188,9 +188,12 @@ pub static SCALED_NORM: Op = Op {
     kind: Kind::Kernel {
         infer: |metas, args| {
             let (marks, keepdims) = reduce_axes("norm", metas[0].shape.len(), args)?;
-            let dims = metas[0].shape.iter().zip(&marks);
-            let mut shape: Shape =
-                dims.filter(|(_, m)| keepdims || !**m).map(|(&d, &m)| if m { 1 } else { d }).collect();
+            let mut shape = Shape::new();
+            for (&dim, &folded) in metas[0].shape.iter().zip(&marks) {
+                if keepdims || !folded {
+                    shape.push(if folded { 1 } else { dim });
+                }
+            }
             if shape.is_empty() {
                 shape.push(1);
             }
@@ -261,12 +264,10 @@ pub static NORM: Op = Op {
             }
             _ => v[0].with(&SUMSQ_ROOT, reduce),
         };
-        [match p.out_dtype {
+        smallvec![match p.out_dtype {
             Some(dtype) => out.cast(dtype),
             None => out,
         }]
-        .into_iter()
-        .collect()
     }),
     grad: crate::graph::Grad::Composed,
     check: Check {

@@ -82,6 +82,11 @@ pub struct Call<'py> {
 }
 
 impl Call<'_> {
+    /// Of nothing yet. Filled where it stays: it is large.
+    #[inline]
+    pub fn new() -> Self {
+        Call { inputs: Inputs::new(), handles: SmallVec::new(), args: Args::new(), out: None }
+    }
     /// An array argument, or what stands for one, as input number `at`.
     #[inline]
     fn push(&mut self, form: &Form, at: usize, name: usize, value: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -117,13 +122,13 @@ fn other_input(form: &Form, name: usize, value: &Bound<'_, PyAny>) -> PyResult<V
 
 /// Splits Python arguments into arrays, parameters and `out`.
 pub fn bind<'py>(
+    call: &mut Call<'py>,
     form: &Form,
     this: Option<&Bound<'py, PyAny>>,
     positional: &Bound<'py, PyTuple>,
     keywords: Option<&Bound<'py, PyDict>>,
-) -> PyResult<Call<'py>> {
+) -> PyResult<()> {
     let op = form.op;
-    let mut call = Call { inputs: Inputs::new(), handles: SmallVec::new(), args: Args::new(), out: None };
     for default in &form.defaults {
         call.args.push(default.clone());
     }
@@ -196,7 +201,8 @@ pub fn bind<'py>(
             given |= 1 << i;
         } else {
             match text.as_deref().unwrap_or_default() {
-                "out" => call.out = if value.is_none() { call.out } else { Some(value) },
+                "out" if value.is_none() => {}
+                "out" => call.out = Some(value),
                 "name" | "ctx" | "num_args" => {}
                 _ if op.params.is_empty() => {}
                 key => {
@@ -212,7 +218,7 @@ pub fn bind<'py>(
     if missing != 0 || unnamed != 0 {
         return Err(incomplete(op, given, missing, unnamed));
     }
-    Ok(call)
+    Ok(())
 }
 
 /// What a call lacks: an input, or a parameter without a default.

@@ -96,7 +96,8 @@ fn run<'py>(
     if let Some(var) = plain_call(op, this, positional, keywords)? {
         return Ok(PyNDArray::wrap(py, var)?.into_any());
     }
-    let mut call = bind(form, this, positional, keywords)?;
+    let mut call = Call::new();
+    bind(&mut call, form, this, positional, keywords)?;
     if let Some(i) = form.context
         && call.args[i] == Param::None
     {

@@ -1,11 +1,12 @@
 //! Python data as arrays and arrays as NumPy data. NumPy is imported when first needed, never by `import oxgrad`.
 
+use crate::base::layout::{c_strides, copied};
 use crate::base::{Buffer, DType, Device, Element, Error, Result, Shape};
 use crate::python::args::dtype as parse_dtype;
 use crate::python::context;
 use crate::python::interop::Bytes;
 use crate::python::ndarray::PyNDArray;
-use crate::tensor::Tensor;
+use crate::tensor::{Storage, Tensor};
 use crate::with_dtype;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -32,6 +33,39 @@ impl Numbers {
     }
 }
 
+/// The items of a list or tuple, each as [`nested`].
+fn each<'py>(
+    len: usize,
+    items: impl Iterator<Item = Bound<'py, PyAny>>,
+    (depth, shape): (usize, &mut Shape),
+    out: &mut Numbers,
+) -> Option<()> {
+    if depth == shape.len() {
+        // The first element of each level sets the shape; a number met before makes the nest ragged.
+        if !out.floats.is_empty() || depth > 32 {
+            return None;
+        }
+        if shape.iter().all(|&d| d == 1) {
+            out.floats.reserve(len);
+            out.ints.reserve(if out.all_int { len } else { 0 });
+        }
+        shape.push(len);
+    } else if shape[depth] != len {
+        return None;
+    }
+    for item in items {
+        match item.cast_exact::<PyFloat>() {
+            // The commonest without another call.
+            Ok(v) if shape.len() == depth + 1 => {
+                out.floats.push(v.value());
+                out.all_int = false;
+            }
+            _ => nested(&item, depth + 1, shape, out)?,
+        }
+    }
+    Some(())
+}
+
 /// Reads a regular nest of lists and tuples of Python numbers. `None` where NumPy should read it instead.
 fn nested(value: &Bound<'_, PyAny>, depth: usize, shape: &mut Shape, out: &mut Numbers) -> Option<()> {
     if let Ok(v) = value.cast_exact::<PyFloat>() {
@@ -47,30 +81,11 @@ fn nested(value: &Bound<'_, PyAny>, depth: usize, shape: &mut Shape, out: &mut N
         out.push(v.is_true() as i64 as f64, Some(v.is_true() as i64));
         return (depth == shape.len()).then_some(());
     }
-    let mut each = |len: usize, items: &mut dyn Iterator<Item = Bound<'_, PyAny>>, out: &mut Numbers| {
-        if depth == shape.len() {
-            // The first element of each level sets the shape; a number met before makes the nest ragged.
-            if !out.floats.is_empty() || depth > 32 {
-                return None;
-            }
-            if shape.iter().all(|&d| d == 1) {
-                out.floats.reserve(len);
-                out.ints.reserve(if out.all_int { len } else { 0 });
-            }
-            shape.push(len);
-        } else if shape[depth] != len {
-            return None;
-        }
-        for item in items {
-            nested(&item, depth + 1, shape, out)?;
-        }
-        Some(())
-    };
     if let Ok(list) = value.cast::<PyList>() {
-        return each(list.len(), &mut list.iter(), out);
+        return each(list.len(), list.iter(), (depth, shape), out);
     }
     if let Ok(tuple) = value.cast::<PyTuple>() {
-        return each(tuple.len(), &mut tuple.iter(), out);
+        return each(tuple.len(), tuple.iter(), (depth, shape), out);
     }
     None
 }
@@ -112,16 +127,18 @@ pub fn tensor(value: &Bound<'_, PyAny>, dtype: Option<DType>, device: Device) ->
 
 fn from_numbers(shape: &[usize], numbers: &Numbers, dtype: DType, device: Device) -> Result<Tensor> {
     let n = numbers.floats.len();
-    let mut buffer = Buffer::new(n * dtype.size())?;
-    with_dtype!(dtype, T => {
-        let out = buffer.slice_mut::<T>(0, n);
-        if numbers.all_int && !T::FLOAT {
-            out.iter_mut().zip(&numbers.ints).for_each(|(o, &v)| *o = T::from_i64(v));
-        } else {
-            out.iter_mut().zip(&numbers.floats).for_each(|(o, &v)| *o = T::from_f64(v));
-        }
-    });
-    Ok(Tensor::from_buffer(shape.into(), dtype, device, buffer))
+    let buffer = Buffer::build(n * dtype.size(), |buffer| {
+        with_dtype!(dtype, T => {
+            let out = buffer.slice_mut::<T>(0, n);
+            if numbers.all_int && !T::FLOAT {
+                out.iter_mut().zip(&numbers.ints).for_each(|(o, &v)| *o = T::from_i64(v));
+            } else {
+                out.iter_mut().zip(&numbers.floats).for_each(|(o, &v)| *o = T::from_f64(v));
+            }
+        })
+    })?;
+    let strides = c_strides(shape);
+    Ok(Tensor::ready(copied(shape), dtype, device, Storage { buffer, strides, offset: 0 }))
 }
 
 /// An array from an object with the buffer protocol: copied and converted.

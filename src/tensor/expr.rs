@@ -1,6 +1,6 @@
 //! Deferred element work: building expressions, with every check made here, at the user's line.
 
-use crate::base::layout::{broadcast, bytes, show};
+use crate::base::layout::{broadcast, bytes, few, show};
 use crate::base::{Buffer, DType, Error, Layout, Result, Shape};
 use crate::cpu::repeat::fold_repeated;
 use crate::cpu::small::Operand;
@@ -84,7 +84,7 @@ impl Tensor {
         match small::map(f, ins, imm)? {
             Some(done) => Ok(done),
             None => {
-                let ins: SmallVec<[&Tensor; 3]> = ins.iter().map(AsRef::as_ref).collect();
+                let ins: SmallVec<[&Tensor; 3]> = few(ins.iter().map(AsRef::as_ref));
                 Tensor::map_any(name, f, &ins, imm)
             }
         }
@@ -132,7 +132,7 @@ impl Tensor {
         if !at_once && let Some(single) = ins.iter().map(|t| t.single()).collect::<Option<SmallVec<[Tensor; 3]>>>() {
             return Tensor::map(name, f, &single, imm)?.repeated(shape);
         }
-        let ins = ins.iter().map(|t| t.scalar_as(dtype)).collect();
+        let ins = few(ins.iter().map(|t| t.scalar_as(dtype)));
         let out = Tensor::deferred(shape, first, dtype, Expr::Map { f, ins, imm: imm.into() })?;
         if at_once {
             out.force()?;
@@ -193,8 +193,10 @@ impl Tensor {
         let Tensor::Array(value) = self else { return Some(self.clone()) };
         let storage = value.ready.get()?;
         let repeats = value.shape.iter().zip(&storage.strides).all(|(&dim, &stride)| stride == 0 || dim == 1);
-        let one = Storage { buffer: storage.buffer.clone(), strides: smallvec![1], offset: storage.offset };
-        repeats.then(|| Tensor::ready(smallvec![1], value.dtype, value.device, one))
+        repeats.then(|| {
+            let one = Storage { buffer: storage.buffer.clone(), strides: smallvec![1], offset: storage.offset };
+            Tensor::ready(smallvec![1], value.dtype, value.device, one)
+        })
     }
 
     /// An array of one element repeated over a shape.

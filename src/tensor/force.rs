@@ -7,6 +7,7 @@ use crate::cpu::map::{LeafSpec, Operand, Target, run_map};
 use crate::tensor::expr::Expr;
 use crate::tensor::region::{LeafRef, Region, Root, fold_order};
 use crate::tensor::{Storage, Tensor, Value};
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 impl Tensor {
@@ -87,7 +88,7 @@ impl Value {
         });
         run_fold(
             &region.program,
-            &mut specs.collect::<smallvec::SmallVec<[_; 4]>>(),
+            &mut specs.collect::<SmallVec<[_; 4]>>(),
             &permuted,
             f,
             order.extent,
@@ -107,7 +108,7 @@ impl Value {
         let Region { program, mut leaves, outputs } = region;
         let n: usize = self.shape.iter().product();
         // The buffer of a dying leaf becomes an output, if nothing reads the leaf after that output is written.
-        let mut donor: Vec<Option<usize>> = vec![None; outputs.len()];
+        let mut donor: SmallVec<[Option<usize>; 2]> = SmallVec::from_elem(None, outputs.len());
         for (k, &reg) in program.outputs.iter().enumerate() {
             let step = reg as usize - program.leaves.len() + 1;
             donor[k] = leaves.iter().enumerate().position(|(l, leaf)| {
@@ -138,7 +139,8 @@ impl Value {
         } else {
             Some(expr)
         };
-        let mut taken: Vec<Option<Arc<Buffer>>> = leaves.iter().map(|_| None).collect();
+        let mut taken: SmallVec<[Option<Arc<Buffer>>; 4]> = SmallVec::new();
+        leaves.iter().for_each(|_| taken.push(None));
         for l in donor.iter_mut() {
             let Some(leaf) = *l else { continue };
             taken[leaf] = take_buffer(&mut leaves[leaf]);
@@ -156,13 +158,13 @@ impl Value {
         }
         {
             // The storage handle in the list would keep a donated buffer shared.
-            let mut storages: Vec<Option<Arc<Buffer>>> = Vec::with_capacity(leaves.len());
-            let mut layouts = Vec::with_capacity(leaves.len());
+            let mut storages: SmallVec<[Option<Arc<Buffer>>; 4]> = SmallVec::new();
+            let mut layouts: SmallVec<[_; 4]> = SmallVec::new();
             for (leaf, taken) in leaves.drain(..).zip(&taken) {
                 layouts.push((leaf.value.dtype, leaf.storage.offset, leaf.strides));
                 storages.push(taken.is_none().then_some(leaf.storage.buffer));
             }
-            let mut specs = Vec::with_capacity(layouts.len());
+            let mut specs: SmallVec<[LeafSpec; 4]> = SmallVec::new();
             for ((taken, shared), (dtype, offset, strides)) in taken.iter_mut().zip(&storages).zip(&layouts) {
                 let data = match (taken, shared) {
                     (Some(buffer), _) => match Arc::get_mut(buffer) {

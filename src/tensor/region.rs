@@ -1,6 +1,6 @@
 //! Gathers the deferred work behind a value into one program: which nodes join it, which are leaves, which are written.
 
-use crate::base::layout::broadcast_strides;
+use crate::base::layout::{broadcast_strides, few};
 use crate::base::lock::lock;
 use crate::base::{DType, Result, Strides};
 use crate::ir::MapFn;
@@ -297,14 +297,10 @@ impl<D: Data> Region<D> {
         for k in 0..g.order.len() {
             let n = g.order[k];
             let node = &g.nodes[n];
-            let ins: SmallVec<[Source; 3]> = node
-                .ins
-                .iter()
-                .map(|input| match *input {
-                    Input::Number(number) => Source::Scalar(number),
-                    Input::Value(i) => Source::Reg(g.reg(i)),
-                })
-                .collect();
+            let ins: SmallVec<[Source; 3]> = few(node.ins.iter().map(|input| match *input {
+                Input::Number(number) => Source::Scalar(number),
+                Input::Value(i) => Source::Reg(g.reg(i)),
+            }));
             let reg = region.emit(node, &ins, node.written);
             let now = region.program.instrs.len();
             for source in &ins {
