@@ -11,7 +11,7 @@ use crate::python::error::guard;
 use crate::python::ndarray::PyNDArray;
 use crate::python::operand::number;
 use crate::python::rows::{Rows, pick, rows};
-use crate::tensor::{Scalar, Tensor};
+use crate::tensor::{Scalar, Storage, Tensor};
 use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -253,6 +253,7 @@ fn picked_by<'py>(py: Python<'py>, array: &NDArray, key: &Bound<'py, PyAny>) -> 
     let var = array.var()?;
     // Rows that need not be recorded: a run of memory, without a key to resolve or an op to apply.
     if !(var.edge.is_some() && mode::is_recording())
+        && !var.tensor.device().is_gpu()
         && let Some((i, shape)) = rows_of(var.shape(), key)?
     {
         let storage = var.tensor.storage()?;
@@ -260,8 +261,9 @@ fn picked_by<'py>(py: Python<'py>, array: &NDArray, key: &Bound<'py, PyAny>) -> 
         let at = storage.offset as isize + i as isize * storage.strides[0];
         let strides = copied(&storage.strides[gone..]);
         let first = i * var.shape()[1..].iter().product::<usize>();
-        let layout = Layout { shape: copied(&shape), strides, offset: at as usize };
-        return PyNDArray::handle(py, array.view(first, shape, Var::new(var.tensor.with_layout(layout)?)));
+        let storage = Storage { buffer: storage.buffer.clone(), strides, offset: at as usize };
+        let part = Tensor::ready(copied(&shape), var.tensor.dtype(), var.tensor.device(), storage);
+        return PyNDArray::handle(py, array.view(first, shape, Var::new(part)));
     }
     let key = resolve(var.shape(), key)?;
     if !key.advanced {
