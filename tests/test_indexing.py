@@ -71,9 +71,30 @@ def masks(draw):
 SPELLINGS = st.sampled_from(["numpy", "int32", "float32", "list"])
 
 
+def shape_of(a, key):
+    """NumPy's shape of `a[key]`, but for new axes where index arrays lie side by side: MXNet counts their places as if
+    the index arrays gave no axes."""
+    items = key if isinstance(key, tuple) else (key,)
+    if not any(isinstance(item, np.ndarray) for item in items):
+        return np.shape(a[key])
+    indexed = [isinstance(item, (int, np.ndarray)) for item in items]
+    first, last = indexed.index(True), len(items) - indexed[::-1].index(True)
+    if not all(indexed[first:last]):
+        return np.shape(a[key])
+    widths = (item.ndim if isinstance(item, np.ndarray) and item.dtype.kind == "b" else 1 for item in items)
+    used = sum(width for item, width in zip(items, widths, strict=True) if not (item is None or item is ...))
+    dims = list(a[tuple(item for item in items if item is not None)].shape)
+    place = 0
+    for item in items:
+        if item is None:
+            dims.insert(place, 1)
+        place += a.ndim - used if item is ... else not isinstance(item, (int, np.ndarray))
+    return tuple(dims)
+
+
 def check_get(shape, key, how):
     a, x = start(shape)
-    expected, found = np.atleast_1d(a[key]), x[spelled(key, how)]
+    expected, found = np.atleast_1d(a[key].reshape(shape_of(a, key))), x[spelled(key, how)]
     items = key if isinstance(key, tuple) else (key,)
     if sum(isinstance(item, int) for item in items) == len(shape):
         expected = expected.reshape(1)  # one element has shape (1,) in MXNet, whatever `None` stands beside it
@@ -83,11 +104,11 @@ def check_get(shape, key, how):
 
 def check_set(shape, key, how, data):
     a, x = start(shape)
-    target = np.shape(a[key])
+    target = shape_of(a, key)
     dims = data.draw(broadcastable_shapes(target, max_dims=len(target), max_side=5)) if target else (1,)
     assume(np.broadcast_shapes(dims, target) == target or target == ())
     value = -np.arange(1.0, 1 + int(np.prod(dims))).reshape(dims)
-    a[key] = value if target else value[0]
+    a[key] = np.broadcast_to(value, target).reshape(np.shape(a[key])) if target else value[0]
     x[spelled(key, how)] = data.draw(st.sampled_from([nd.array(value, dtype="float64"), value]))
     assert np.array_equal(x.asnumpy(), a)
     a[key], x[spelled(key, how)] = 0.5, 0.5
@@ -103,9 +124,9 @@ def check_gradient(shape, key, how):
     head = np.arange(1.0, 1 + part.size).reshape(part.shape)
     if part.size:
         y.backward(nd.array(head, dtype="float64"))
-    expected = np.zeros(shape)
+    expected, head = np.zeros(shape), head.reshape(np.shape(a[key]))
     # The gradient of element i is what each of its uses sends back, added up.
-    np.add.at(expected, key, (head * 2 * np.atleast_1d(a[key])).reshape(np.shape(a[key])))
+    np.add.at(expected, key, head * 2 * a[key])
     assert np.allclose(x.grad.asnumpy(), expected)
 
 
@@ -134,6 +155,7 @@ def test_basic_gradient(case):
 @given(advanced(), SPELLINGS)
 @example(((2, 3, 4), (np.array([0, 1]), slice(None), np.array([0, 1]))), "list")
 @example(((2, 3, 4), (np.array([0, 1]), None)), "int32")
+@example(((2, 3, 4), (np.array([[0, 1]]), slice(None), None)), "list")
 @example(((2, 3, 4), (0, np.array([0, 2]))), "list")
 def test_advanced_get(case, how):
     check_get(*case, how)

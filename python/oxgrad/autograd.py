@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from . import _core
-from ._core import NDArray, Scope, is_recording, is_training, set_recording, set_training
+from ._core import NDArray, Scope, is_recording, is_training, record, set_recording, set_training
 
 __all__ = [
     "Function",
@@ -34,11 +34,6 @@ __all__ = [
     "set_training",
     "train_mode",
 ]
-
-
-def record(train_mode: bool = True) -> Scope:
-    """A scope in which operations are recorded, and (``train_mode``) dropout and the like are active."""
-    return Scope(True, train_mode)
 
 
 def pause(train_mode: bool = False) -> Scope:

@@ -14,7 +14,7 @@ import threading
 from types import TracebackType
 from typing import ClassVar
 
-from ._core import empty_cache
+from ._core import _entered, empty_cache
 
 __all__ = ["Context", "cpu", "cpu_pinned", "current_context", "gpu", "gpu_memory_info", "num_gpus"]
 
@@ -71,12 +71,14 @@ class Context:
 
     def __enter__(self) -> Context:
         _stack.contexts.append(self)
+        _entered(True)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         _stack.contexts.pop()
+        _entered(False)
 
     def __reduce__(self) -> tuple[type[Context], tuple[str, int]]:
         return (Context, (self.device_type, self.device_id))

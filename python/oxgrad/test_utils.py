@@ -80,7 +80,7 @@ def assert_loops(n: int, *arrays: NDArray) -> Iterator[None]:
     """Raises ``AssertionError`` unless the block runs ``n`` loops over memory.
 
     >>> from oxgrad import nd, test_utils
-    >>> x = nd.ones(10000)
+    >>> x = nd.random.uniform(shape=10000)
     >>> with test_utils.assert_loops(1):
     ...     y = nd.sigmoid(nd.tanh(x * 0.5 + 1) * x - 0.3)
     ...     y.wait_to_read()

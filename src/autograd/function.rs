@@ -11,7 +11,7 @@ pub fn attach(rule: Arc<dyn UserRule>, inputs: &[Var], outputs: Vec<Var>) -> Res
         return Ok(outputs);
     }
     let tensors: Vec<_> = outputs.into_iter().map(|v| v.tensor).collect();
-    let inputs = inputs.iter().map(|v| Input::new(v, &tensors, false)).collect();
+    let inputs = inputs.iter().map(|v| Input::new(v.clone(), tensors.first(), false)).collect();
     let node = Node::new(&tensors, Body::User { rule, inputs });
     Ok(tensors
         .into_iter()

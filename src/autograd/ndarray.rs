@@ -2,6 +2,7 @@
 //!
 //! Values never change; a write gives the cell another value. Where nobody else holds the old buffer it is reused.
 
+use crate::base::buffer::placed;
 use crate::base::error::catch;
 use crate::base::layout::copied;
 use crate::base::lock::lock;
@@ -54,6 +55,26 @@ struct View {
     shape: Shape,
 }
 
+impl View {
+    /// Reads the base again if it was written.
+    fn update(&self, state: &mut State) -> Result<()> {
+        let base = self.base.state();
+        if base.version == state.version {
+            return Ok(());
+        }
+        let (tensor, version) = (base.var.tensor.clone(), base.version);
+        drop(base);
+        let base = tensor.contiguous()?;
+        let offset = base.layout()?.offset + self.offset;
+        let layout = Layout { offset, ..Layout::contiguous(&self.shape) };
+        // A marked view stays marked; any other history described the old elements.
+        let edge = state.var.edge.take().filter(|e| e.node.is_leaf());
+        state.var = Var { tensor: base.with_layout(layout)?, edge };
+        state.version = version;
+        Ok(())
+    }
+}
+
 /// A variable's gradient.
 struct GradSlot {
     req: GradReq,
@@ -92,11 +113,13 @@ const INPLACE: &str = "a recorded value cannot be written into part of an array 
     Inplace operations (+=, x[i]=) would lose its gradient; use concat, stack or where to build the array";
 
 impl NDArray {
+    #[inline]
     pub fn new(var: Var) -> NDArray {
         NDArray::cell(var, 0, None, None)
     }
+    #[inline(always)]
     fn cell(var: Var, version: u64, view: Option<View>, shared: Option<Box<Shared>>) -> NDArray {
-        NDArray(Arc::new(Cell { state: Mutex::new(State { var, mask: false, version, slot: None, shared }), view }))
+        NDArray(placed(|| Cell { state: Mutex::new(State { var, mask: false, version, slot: None, shared }), view }))
     }
     /// An array on another library's memory, which writes go into.
     pub fn on_shared_memory(tensor: Tensor) -> NDArray {
@@ -140,22 +163,21 @@ impl NDArray {
     /// The current value and its place on the tape.
     #[inline]
     pub fn var(&self) -> Result<Var> {
+        Ok(self.current()?.var.clone())
+    }
+    /// The state with the value of now: a view reads its base again if that was written.
+    #[inline]
+    fn current(&self) -> Result<MutexGuard<'_, State>> {
         let mut state = self.state();
         if let Some(view) = &self.0.view {
-            let base = view.base.state();
-            if base.version != state.version {
-                let (tensor, version) = (base.var.tensor.clone(), base.version);
-                drop(base);
-                let base = tensor.contiguous()?;
-                let offset = base.layout()?.offset + view.offset;
-                let layout = Layout { offset, ..Layout::contiguous(&view.shape) };
-                // A marked view stays marked; any other history described the old elements.
-                let edge = state.var.edge.take().filter(|e| e.node.is_leaf());
-                state.var = Var { tensor: base.with_layout(layout)?, edge };
-                state.version = version;
-            }
+            view.update(&mut state)?;
         }
-        Ok(state.var.clone())
+        Ok(state)
+    }
+    /// The value, where it is not in memory yet.
+    pub fn pending(&self) -> Result<Option<Tensor>> {
+        let state = self.current()?;
+        Ok(state.var.tensor.is_deferred().then(|| state.var.tensor.clone()))
     }
     pub fn tensor(&self) -> Result<Tensor> {
         Ok(self.var()?.tensor)

@@ -7,10 +7,10 @@ use crate::base::dtype::Element;
 use crate::base::error::{Error, Result};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::any::Any;
-use std::cell::{RefCell, UnsafeCell};
+use std::cell::{Cell, RefCell, UnsafeCell};
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock};
 
 /// Bytes kept inside the buffer object itself.
@@ -65,26 +65,24 @@ impl Buffer {
     /// that moving one costs more than computing it.
     #[inline(always)]
     pub fn build(bytes: usize, fill: impl FnOnce(&mut Buffer)) -> Result<Arc<Buffer>> {
-        let mut place = Arc::<Buffer>::new_uninit();
-        let Some(buffer) = Arc::get_mut(&mut place) else { unreachable!("a new block has one owner") };
-        if bytes <= INLINE {
-            let header = buffer.as_mut_ptr();
-            // SAFETY: the block is allocated and nobody else sees it; the inline bytes may stay uninitialised.
-            unsafe {
-                (&raw mut (*header).heap).write(std::ptr::null_mut());
-                (&raw mut (*header).bytes).write(bytes);
-                (&raw mut (*header).owner).write(Owner::Inline);
-            }
+        let (heap, owner) = if bytes <= INLINE {
+            (std::ptr::null_mut(), Owner::Inline)
         } else {
-            buffer.write(Buffer::new(bytes)?);
+            let class = class_of(bytes).ok_or_else(|| Error::memory(bytes))?;
+            (take(class)?.as_ptr(), Owner::Pool(class as u16))
+        };
+        let place = Arc::new(MaybeUninit::<Buffer>::uninit());
+        let buffer = Arc::as_ptr(&place).cast_mut().cast::<Buffer>();
+        // SAFETY: the block is allocated and nobody else sees it; every field is written but the inline bytes, which may
+        // stay uninitialised. It is shared only after `fill` has let go of it.
+        unsafe {
+            (&raw mut (*buffer).heap).write(heap);
+            (&raw mut (*buffer).bytes).write(bytes);
+            (&raw mut (*buffer).owner).write(owner);
+            let shared = place.assume_init();
+            fill(&mut *buffer);
+            Ok(shared)
         }
-        // SAFETY: every field was written on either way.
-        let mut shared = unsafe { place.assume_init() };
-        match Arc::get_mut(&mut shared) {
-            Some(buffer) => fill(buffer),
-            None => unreachable!("a new block has one owner"),
-        }
-        Ok(shared)
     }
 
     /// Memory that `owner` keeps alive and valid for `bytes` bytes.
@@ -172,32 +170,119 @@ fn block_layout(class: usize) -> Option<Layout> {
     Layout::from_size_align(bytes, if bytes >= 2 * HUGE_PAGE { HUGE_PAGE } else { ALIGN }).ok()
 }
 
-static TAKEN: AtomicU64 = AtomicU64::new(0);
-static REUSED: AtomicU64 = AtomicU64::new(0);
-static LIVE: AtomicUsize = AtomicUsize::new(0);
+/// Counts of one thread, which alone writes them: counting together would make threads wait for a shared cache line. A
+/// block may be freed by another thread than took it, so that only the sum over threads has a meaning.
+#[derive(Default)]
+struct Counts {
+    taken: AtomicUsize,
+    reused: AtomicUsize,
+    live: AtomicUsize,
+    kept: AtomicUsize,
+}
+
+#[inline]
+fn bump(count: &AtomicUsize, by: usize) {
+    count.store(count.load(Relaxed).wrapping_add(by), Relaxed);
+}
+
+/// Kept in the list that threads share.
 static KEPT: AtomicUsize = AtomicUsize::new(0);
 
-struct Local(RefCell<Vec<Vec<NonNull<u8>>>>);
+/// The blocks that a thread keeps, and its counts, which are handed on when it ends.
+struct Local {
+    lists: RefCell<Vec<Vec<NonNull<u8>>>>,
+    counts: Cell<Option<&'static Counts>>,
+}
+
+impl Local {
+    #[inline]
+    fn pop(&self, class: usize, bytes: usize) -> Option<NonNull<u8>> {
+        let counts = self.counts.get()?;
+        let ptr = self.lists.borrow_mut().get_mut(class)?.pop()?;
+        bump(&counts.taken, 1);
+        bump(&counts.reused, 1);
+        bump(&counts.live, bytes);
+        bump(&counts.kept, bytes.wrapping_neg());
+        Some(ptr)
+    }
+    /// Whether there was room.
+    #[inline]
+    fn push(&self, class: usize, bytes: usize, ptr: NonNull<u8>) -> bool {
+        let mut lists = self.lists.borrow_mut();
+        let (Some(counts), Some(list)) = (self.counts.get(), lists.get_mut(class)) else { return false };
+        let room = list.len() < LOCAL_KEEP;
+        if room {
+            list.push(ptr);
+            bump(&counts.live, bytes.wrapping_neg());
+            bump(&counts.kept, bytes);
+        }
+        room
+    }
+    fn counts(&self) -> &'static Counts {
+        self.counts.get().unwrap_or_else(|| {
+            let mut shared = shared();
+            let counts = shared.idle.pop().unwrap_or_else(|| {
+                let new: &'static Counts = Box::leak(Box::default());
+                shared.counts.push(new);
+                new
+            });
+            drop(shared);
+            self.counts.set(Some(counts));
+            self.lists.borrow_mut().resize(CLASSES, Vec::new());
+            counts
+        })
+    }
+    fn empty(&self) {
+        for (class, list) in self.lists.borrow_mut().iter_mut().enumerate() {
+            for ptr in list.drain(..) {
+                self.counts.get().iter().for_each(|c| bump(&c.kept, class_bytes(class).wrapping_neg()));
+                free(class, ptr);
+            }
+        }
+    }
+}
 
 impl Drop for Local {
     fn drop(&mut self) {
-        for (class, list) in self.0.borrow_mut().iter_mut().enumerate() {
-            list.drain(..).for_each(|ptr| release(class, ptr));
+        self.empty();
+        if let Some(counts) = self.counts.take() {
+            shared().idle.push(counts);
         }
     }
 }
 
 thread_local! {
-    static LOCAL: Local = const { Local(RefCell::new(Vec::new())) };
+    static LOCAL: Local = const { Local { lists: RefCell::new(Vec::new()), counts: Cell::new(None) } };
 }
 
-struct Shared(Vec<Vec<NonNull<u8>>>);
+/// Counts something in this thread. One that is ending has no counts of its own any more and borrows some.
+#[cold]
+fn count(f: impl Fn(&Counts)) {
+    if LOCAL.try_with(|local| f(local.counts())).is_err() {
+        let mut shared = shared();
+        let counts = shared.idle.pop().unwrap_or_else(|| Box::leak(Box::default()));
+        f(counts);
+        if !shared.counts.iter().any(|c| std::ptr::eq(*c, counts)) {
+            shared.counts.push(counts);
+        }
+        shared.idle.push(counts);
+    }
+}
+
+/// What threads share: large blocks, and the counts of all of them.
+struct Shared {
+    lists: Vec<Vec<NonNull<u8>>>,
+    counts: Vec<&'static Counts>,
+    /// Of threads that have ended.
+    idle: Vec<&'static Counts>,
+}
 // SAFETY: the blocks in the list are free; the mutex around it hands each to one thread.
 unsafe impl Send for Shared {}
 
 fn shared() -> std::sync::MutexGuard<'static, Shared> {
     static SHARED: OnceLock<Mutex<Shared>> = OnceLock::new();
-    let pool = SHARED.get_or_init(|| Mutex::new(Shared(vec![Vec::new(); CLASSES])));
+    let pool = SHARED
+        .get_or_init(|| Mutex::new(Shared { lists: vec![Vec::new(); CLASSES], counts: Vec::new(), idle: Vec::new() }));
     pool.lock().unwrap_or_else(|poison| poison.into_inner())
 }
 
@@ -215,23 +300,32 @@ pub fn hold() -> Box<dyn Any> {
 #[inline]
 fn take(class: usize) -> Result<NonNull<u8>> {
     let bytes = class_bytes(class);
-    TAKEN.fetch_add(1, Relaxed);
-    LIVE.fetch_add(bytes, Relaxed);
-    let kept = if bytes <= LOCAL_MAX {
-        LOCAL.try_with(|l| l.0.borrow_mut().get_mut(class).and_then(Vec::pop)).ok().flatten()
-    } else {
-        shared().0[class].pop()
-    };
-    match kept {
-        Some(ptr) => {
-            REUSED.fetch_add(1, Relaxed);
-            KEPT.fetch_sub(bytes, Relaxed);
-            Ok(ptr)
-        }
-        None => fresh(class).inspect_err(|_| {
-            LIVE.fetch_sub(bytes, Relaxed);
-        }),
+    if bytes <= LOCAL_MAX
+        && let Ok(Some(ptr)) = LOCAL.try_with(|local| local.pop(class, bytes))
+    {
+        return Ok(ptr);
     }
+    take_other(class, bytes)
+}
+
+/// A block that this thread does not keep.
+#[cold]
+fn take_other(class: usize, bytes: usize) -> Result<NonNull<u8>> {
+    let kept = if bytes > LOCAL_MAX { shared().lists[class].pop() } else { None };
+    let reused = kept.is_some() as usize;
+    let ptr = match kept {
+        Some(ptr) => {
+            KEPT.fetch_sub(bytes, Relaxed);
+            ptr
+        }
+        None => fresh(class)?,
+    };
+    count(|counts| {
+        bump(&counts.taken, 1);
+        bump(&counts.reused, reused);
+        bump(&counts.live, bytes);
+    });
+    Ok(ptr)
 }
 
 #[cold]
@@ -256,35 +350,21 @@ fn fresh(class: usize) -> Result<NonNull<u8>> {
 #[inline]
 fn give(class: usize, ptr: NonNull<u8>) {
     let bytes = class_bytes(class);
-    LIVE.fetch_sub(bytes, Relaxed);
-    if bytes <= LOCAL_MAX {
-        let kept = LOCAL.try_with(|local| {
-            let mut lists = local.0.borrow_mut();
-            if lists.is_empty() {
-                lists.resize(CLASSES, Vec::new());
-            }
-            let list = &mut lists[class];
-            let room = list.len() < LOCAL_KEEP;
-            if room {
-                list.push(ptr);
-                KEPT.fetch_add(bytes, Relaxed);
-            }
-            room
-        });
-        if !matches!(kept, Ok(true)) {
-            free(class, ptr);
-        }
-    } else if KEPT.load(Relaxed) + bytes <= cap() {
-        KEPT.fetch_add(bytes, Relaxed);
-        shared().0[class].push(ptr);
-    } else {
-        free(class, ptr);
+    if bytes > LOCAL_MAX || !matches!(LOCAL.try_with(|local| local.push(class, bytes, ptr)), Ok(true)) {
+        give_other(class, bytes, ptr);
     }
 }
 
-fn release(class: usize, ptr: NonNull<u8>) {
-    KEPT.fetch_sub(class_bytes(class), Relaxed);
-    free(class, ptr);
+/// Frees a block, or keeps a large one where others can take it.
+#[cold]
+fn give_other(class: usize, bytes: usize, ptr: NonNull<u8>) {
+    count(|counts| bump(&counts.live, bytes.wrapping_neg()));
+    if bytes > LOCAL_MAX && KEPT.load(Relaxed) + bytes <= cap() {
+        KEPT.fetch_add(bytes, Relaxed);
+        shared().lists[class].push(ptr);
+    } else {
+        free(class, ptr);
+    }
 }
 
 fn free(class: usize, ptr: NonNull<u8>) {
@@ -305,15 +385,14 @@ pub fn cap() -> usize {
 
 /// Gives the kept blocks back to the system: all large ones, and the calling thread's small ones.
 pub fn empty_cache() {
-    let blocks: Vec<_> = shared().0.iter_mut().map(std::mem::take).collect();
+    let blocks: Vec<_> = shared().lists.iter_mut().map(std::mem::take).collect();
     for (class, list) in blocks.into_iter().enumerate() {
-        list.into_iter().for_each(|ptr| release(class, ptr));
-    }
-    let _ = LOCAL.try_with(|local| {
-        for (class, list) in local.0.borrow_mut().iter_mut().enumerate() {
-            list.drain(..).for_each(|ptr| release(class, ptr));
+        for ptr in list {
+            KEPT.fetch_sub(class_bytes(class), Relaxed);
+            free(class, ptr);
         }
-    });
+    }
+    let _ = LOCAL.try_with(Local::empty);
 }
 
 /// Counts since the start, and bytes now.
@@ -326,11 +405,62 @@ pub struct Stats {
 }
 
 pub fn stats() -> Stats {
+    let shared = shared();
+    let sum = |of: fn(&Counts) -> &AtomicUsize| {
+        shared.counts.iter().fold(0usize, |sum, counts| sum.wrapping_add(of(counts).load(Relaxed)))
+    };
     Stats {
-        taken: TAKEN.load(Relaxed),
-        reused: REUSED.load(Relaxed),
-        live_bytes: LIVE.load(Relaxed),
-        kept_bytes: KEPT.load(Relaxed),
+        taken: sum(|c| &c.taken) as u64,
+        reused: sum(|c| &c.reused) as u64,
+        live_bytes: sum(|c| &c.live),
+        kept_bytes: sum(|c| &c.kept).wrapping_add(KEPT.load(Relaxed)),
+    }
+}
+
+/// A shared value, made where it stays.
+#[inline(always)]
+pub fn placed<T>(make: impl FnOnce() -> T) -> Arc<T> {
+    let place = Arc::new(MaybeUninit::<T>::uninit());
+    // SAFETY: nobody else has the handle yet, and the value is written before it counts as one.
+    unsafe {
+        Arc::as_ptr(&place).cast_mut().cast::<T>().write(make());
+        place.assume_init()
+    }
+}
+
+/// The allocator of the extension module: an op on few elements makes and drops a handful of small blocks.
+#[cfg(feature = "python")]
+pub struct Allocator;
+
+// SAFETY: mimalloc's own functions, each with the size and alignment that it was asked for. Its blocks are aligned to 16
+// bytes from 16 bytes on and to 8 below, so that the detour for alignment is for what needs more.
+#[cfg(feature = "python")]
+unsafe impl GlobalAlloc for Allocator {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let (size, align) = (layout.size(), layout.align());
+        // SAFETY: the caller gives a layout of some size.
+        unsafe {
+            match align <= 8 || align == 16 && size >= 16 {
+                true => libmimalloc_sys::mi_malloc(size).cast(),
+                false => libmimalloc_sys::mi_malloc_aligned(size, align).cast(),
+            }
+        }
+    }
+    #[inline]
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: as above.
+        unsafe { libmimalloc_sys::mi_zalloc_aligned(layout.size(), layout.align()).cast() }
+    }
+    #[inline]
+    unsafe fn dealloc(&self, ptr: *mut u8, _layout: Layout) {
+        // SAFETY: the block came from one of these functions.
+        unsafe { libmimalloc_sys::mi_free(ptr.cast()) };
+    }
+    #[inline]
+    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: as above.
+        unsafe { libmimalloc_sys::mi_realloc_aligned(ptr.cast(), size, layout.align()).cast() }
     }
 }
 

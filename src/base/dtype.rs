@@ -79,6 +79,8 @@ pub trait Element: Copy + Send + Sync + PartialOrd + Default + fmt::Debug + 'sta
     fn to_i64(self) -> i64;
     fn from_f64(v: f64) -> Self;
     fn from_i64(v: i64) -> Self;
+    /// The sum in the type itself: floats round, integers wrap, booleans stay one.
+    fn plus(self, other: Self) -> Self;
     #[inline(always)]
     fn cast<U: Element>(self) -> U {
         if Self::FLOAT { U::from_f64(self.to_f64()) } else { U::from_i64(self.to_i64()) }
@@ -117,6 +119,10 @@ macro_rules! float_element {
             fn from_i64(v: i64) -> Self {
                 $from_int(v)
             }
+            #[inline(always)]
+            fn plus(self, other: Self) -> Self {
+                self + other
+            }
         }
     };
 }
@@ -146,6 +152,10 @@ macro_rules! int_element {
             fn from_i64(v: i64) -> Self {
                 v as $t
             }
+            #[inline(always)]
+            fn plus(self, other: Self) -> Self {
+                self.wrapping_add(other)
+            }
         }
     };
 }
@@ -173,6 +183,10 @@ impl Element for Bool {
     #[inline(always)]
     fn from_i64(v: i64) -> Self {
         Bool((v != 0) as u8)
+    }
+    #[inline(always)]
+    fn plus(self, other: Self) -> Self {
+        Bool(self.0 | other.0)
     }
 }
 

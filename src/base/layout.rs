@@ -39,6 +39,12 @@ pub fn copied<T: Copy + Default>(dims: &[T]) -> SmallVec<[T; 4]> {
     }
 }
 
+/// Whether two lists of lengths are the same. Compared one by one, which is faster than a call of `memcmp`.
+#[inline(always)]
+pub fn same(a: &[usize], b: &[usize]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(x, y)| x == y)
+}
+
 /// The strides of a C-contiguous array.
 #[inline]
 pub fn c_strides(shape: &[usize]) -> Strides {
@@ -174,6 +180,11 @@ impl Layout {
 
 #[inline]
 pub fn is_contiguous(shape: &[usize], strides: &[isize]) -> bool {
+    match (shape, strides) {
+        (&[n], &[s]) => return s == 1 || n <= 1,
+        (&[_, n], &[r, s]) if s == 1 && r == n as isize => return true,
+        _ => {}
+    }
     let mut step = 1isize;
     for (&dim, &stride) in shape.iter().zip(strides).rev() {
         if dim == 0 {

@@ -12,6 +12,7 @@ pub enum Level {
 
 impl Level {
     /// The best level of this machine, or the lower one that `OXGRAD_SIMD` (`baseline`, `avx2`, `avx512`) asks for.
+    #[inline]
     pub fn get() -> Level {
         static LEVEL: OnceLock<Level> = OnceLock::new();
         *LEVEL.get_or_init(|| {

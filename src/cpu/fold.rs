@@ -51,7 +51,7 @@ impl<'a> Folder<'a> {
     pub fn start(&self) -> u64 {
         if self.float { self.f.start.0.to_bits() } else { self.f.start.1 as u64 }
     }
-    fn join(&self, a: u64, b: u64) -> u64 {
+    pub fn join(&self, a: u64, b: u64) -> u64 {
         if self.float {
             (self.f.join.0)(f64::from_bits(a), f64::from_bits(b)).to_bits()
         } else {
@@ -102,7 +102,7 @@ pub fn run_fold(
         return pool::count_loop();
     }
     let ready = leaves(specs, shape);
-    let plan = Plan::new(program, &ready, false);
+    let plan = Plan::new(program, &ready, false, &[]);
     let reg = program.outputs[0];
     let source = program.dtype(reg);
     let folder = Folder::new(f, source);

@@ -7,20 +7,26 @@ use crate::cpu::pool;
 /// Elements from which rows are moved by all threads.
 const GRAIN: usize = 16 << 10;
 
-/// `out[i] = data[index[i]]`, rows of `row` elements.
-pub fn take_rows<T: Element>(data: &[T], index: &[i64], row: usize, out: &mut [T]) {
-    assert_eq!(out.len(), index.len() * row);
-    if row == 0 {
+/// `out[o][i] = data[o][index[i]]`: blocks of `rows` rows of `row` elements, as many as there are.
+pub fn take_rows<T: Element>(data: &[T], index: &[i64], rows: usize, row: usize, out: &mut [T]) {
+    let taken = index.len() * row;
+    if out.is_empty() {
         return;
     }
-    if out.len() < 2 * GRAIN {
-        return copy_rows(data, index, row, out);
-    }
+    assert!(out.len().is_multiple_of(taken) && out.len() / taken * rows * row <= data.len());
     let target = Shared(out.as_mut_ptr());
-    pool::split(index.len(), GRAIN.div_ceil(row), |from, to| {
+    let numbers = out.len() / row;
+    // Where there is little to move, all of it is one piece.
+    pool::split(numbers, GRAIN.div_ceil(row), |from, to| {
         // SAFETY: pieces are disjoint runs of whole rows of `out`.
-        let part = unsafe { std::slice::from_raw_parts_mut(target.get().add(from * row), (to - from) * row) };
-        copy_rows(data, &index[from..to], row, part);
+        let mut part = unsafe { std::slice::from_raw_parts_mut(target.get().add(from * row), (to - from) * row) };
+        let (mut block, mut first) = (from / index.len(), from % index.len());
+        while !part.is_empty() {
+            let count = (index.len() - first).min(part.len() / row);
+            let (now, later) = part.split_at_mut(count * row);
+            copy_rows(&data[block * rows * row..][..rows * row], &index[first..first + count], row, now);
+            (part, block, first) = (later, block + 1, 0);
+        }
     });
 }
 
@@ -34,37 +40,41 @@ fn copy_rows<T: Element>(data: &[T], index: &[i64], row: usize, out: &mut [T]) {
     }
 }
 
-/// `out = 0; out[index[i]] += data[i]`, in the order of `index`: threads share out the rows of `out`, so the sum is the
-/// same on any number of them.
-pub fn add_rows<T: Element>(data: &[T], index: &[i64], row: usize, out: &mut [T]) {
-    if row == 0 {
+/// `out = 0; out[o][index[i]] += data[o][i]`, in the order of `index`: threads share out the rows of `out`, so the sum is
+/// the same on any number of them. Rows of `data` are `step` elements apart: `row`, or 0 where one stands for all.
+pub fn add_rows<T: Element>(data: &[T], step: usize, index: &[i64], rows: usize, row: usize, out: &mut [T]) {
+    if out.is_empty() {
         return;
     }
-    let rows = out.len() / row;
+    let all = out.len() / row;
     let target = Shared(out.as_mut_ptr());
-    let each = if out.len() + data.len() < 2 * GRAIN { rows } else { rows.div_ceil(2 * pool::threads()) };
+    let each = if out.len() + data.len() < 2 * GRAIN { all } else { all.div_ceil(2 * pool::threads()) };
     pool::count_loop();
-    pool::run(rows.div_ceil(each.max(1)), |piece| {
-        let (from, to) = (piece * each, rows.min((piece + 1) * each));
+    pool::run(all.div_ceil(each), |piece| {
+        let (from, to) = (piece * each, all.min((piece + 1) * each));
         // SAFETY: pieces are disjoint runs of whole rows of `out`.
         let out = unsafe { std::slice::from_raw_parts_mut(target.get().add(from * row), (to - from) * row) };
         out.fill(T::default());
-        for (data, &i) in data.chunks_exact(row).zip(index) {
-            if (from..to).contains(&(i as usize)) {
-                add_row(data, &mut out[(i as usize - from) * row..][..row]);
+        for block in from / rows..to.div_ceil(rows) {
+            // The rows of this block that are this piece's, as numbers inside the block.
+            let (low, high) = (from.max(block * rows) - block * rows, to.min((block + 1) * rows) - block * rows);
+            let place = |i: usize| block * rows + i - from;
+            for (k, &i) in index.iter().enumerate().filter(|&(_, &i)| (low..high).contains(&(i as usize))) {
+                let (from, to) = ((block * index.len() + k) * step, place(i as usize) * row);
+                if row == 1 {
+                    out[to] = out[to].plus(data[from]);
+                } else {
+                    add_row(&data[from..][..row], &mut out[to..][..row]);
+                }
             }
         }
     });
 }
 
-/// Adds one row to another. The sum of two floats of a width, made in a wider one, rounds to the same number.
+/// Adds one row to another.
 fn add_row<T: Element>(data: &[T], out: &mut [T]) {
     for (o, &v) in out.iter_mut().zip(data) {
-        *o = if T::FLOAT {
-            T::from_f64(o.to_f64() + v.to_f64())
-        } else {
-            T::from_i64(o.to_i64().wrapping_add(v.to_i64()))
-        };
+        *o = o.plus(v);
     }
 }
 

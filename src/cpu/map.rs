@@ -1,9 +1,11 @@
 //! Runs a program over memory: tile by tile, every intermediate value in the first-level cache.
 
 use crate::base::{Buffer, DType};
+use crate::cpu::lines::ROWS;
 use crate::cpu::plan::{BLOCK_BYTES, Frame, Leaf, MAX_TILE, Plan};
 use crate::cpu::pool;
 use crate::cpu::scratch::{self, Slot};
+use crate::cpu::stream::STREAM;
 use crate::cpu::turn::turn;
 use crate::cpu::walk::Walk;
 use crate::ir::Program;
@@ -96,29 +98,34 @@ pub fn run_map(program: &Program, specs: &mut [LeafSpec], shape: &[usize], targe
             Out { ptr, size }
         })
         .collect();
-    let plan = Plan::new(program, &ready, true);
+    // What is written over a leaf is in the cache already.
+    let past = |(target, out): (&Target, &Out)| matches!(target, Target::Fresh(_)) && n * out.size >= STREAM;
+    let stream: SmallVec<[bool; 4]> = targets.iter().zip(&outputs).map(past).collect();
+    let plan = Plan::new(program, &ready, true, &stream);
     let shared = Shared((&plan, &outputs));
     if let Some((len, rows)) = plan.turned_axis() {
         return run_blocks(&plan, &ready, &outputs, n, len, rows, grain(program));
     }
-    let tile = |start: usize, len: usize, frame: Frame| {
-        let (plan, outputs) = *shared.get();
-        // SAFETY: leaves and outputs were checked against the shape; pieces are disjoint ranges of the outputs, and a
-        // reused leaf is read at the elements that the same piece writes.
-        unsafe { plan.run(start, len, frame, |k| outputs[k].at(start)) };
-    };
     // Where leaves have rows, no tile crosses one.
     let row = if plan.row > 0 { plan.row } else { n };
     let step = if row < n { grain(program).div_ceil(row) * row } else { grain(program) };
     pool::split(n, step, |from, to| {
-        scratch::with(Slot::Registers, shared.get().0.scratch(), |scratch| {
+        let (plan, outputs) = *shared.get();
+        scratch::with(Slot::Registers, plan.scratch(), |scratch| {
             let frame = Frame { scratch, blocks: std::ptr::null_mut() };
-            let (mut start, size) = (from, shared.get().0.tile);
+            let (mut start, mut left, mut cursor) = (from, row - from % row, plan.cursor(from));
             while start < to {
-                let len = size.min(to - start).min(row - start % row);
-                tile(start, len, frame);
-                start += len;
+                // Several whole rows at once where they are short.
+                let whole =
+                    if plan.row > 0 && left == row { (plan.tile / row).min(ROWS).min((to - start) / row) } else { 0 };
+                let (count, width) = if whole > 1 { (whole, row) } else { (1, plan.tile.min(to - start).min(left)) };
+                // SAFETY: leaves and outputs were checked against the shape; pieces are disjoint ranges of the outputs,
+                // and a reused leaf is read at the elements that the same piece writes.
+                unsafe { plan.run_rows(start, frame, cursor.take(count, width), |k| outputs[k].at(start)) };
+                start += count * width;
+                left = if width == left { row } else { left - width };
             }
+            plan.finish();
         });
     });
 }
@@ -175,6 +182,7 @@ fn run_blocks(plan: &Plan, leaves: &[Leaf], outputs: &[Out], n: usize, len: usiz
                         }
                     }
                 }
+                plan.finish();
             });
         });
     });

@@ -4,6 +4,7 @@
 //! kernels on plain slices and strided views.
 
 pub mod best;
+pub mod cases;
 pub mod cast;
 pub mod conv;
 pub mod dot;
@@ -13,6 +14,7 @@ pub mod gemm;
 pub mod index;
 pub mod isa;
 pub mod linalg;
+mod lines;
 pub mod map;
 pub mod math;
 pub mod moves;
@@ -21,9 +23,11 @@ pub mod order;
 pub mod plan;
 pub mod pool;
 pub mod random;
+pub mod repeat;
 pub mod rows;
 pub mod scratch;
 pub mod small;
+mod stream;
 mod team;
 pub mod tiles;
 mod turn;

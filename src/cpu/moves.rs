@@ -34,6 +34,34 @@ pub fn scatter_into<T: Element>(src: &[T], all: &mut [T], layout: &Layout) {
     });
 }
 
+/// Zeros, but for the elements that `picked` names, which are `src` in C order. Where there are two axes or more, runs
+/// behind the first are `run` elements apart, 0 where one stands for all. Both layouts are of one array.
+pub fn place<T: Element>(src: &[T], run: usize, out: &mut [T], whole: &Layout, picked: &Layout) {
+    let block = whole.strides.first().map_or(1, |&s| s.unsigned_abs());
+    let (rows, count) = (out.len().checked_div(block).unwrap_or(0), picked.shape.first().copied().unwrap_or(1));
+    if picked.shape.len() < 2 || count == 0 || block == 0 {
+        out.fill(T::default());
+        return scatter_into(src, out, picked);
+    }
+    // Blocks of the first axis: cleared and written while they are in the cache.
+    let (first, step) = (picked.offset / block, picked.strides[0] / block as isize);
+    let inner =
+        Layout { shape: picked.shape[1..].into(), strides: picked.strides[1..].into(), offset: picked.offset % block };
+    let (size, target) = (inner.numel(), Shared(out.as_mut_ptr()));
+    pool::split(rows, GRAIN.div_ceil(block), |from, to| {
+        // SAFETY: pieces are disjoint runs of whole blocks of `out`.
+        let out = unsafe { std::slice::from_raw_parts_mut(target.get().add(from * block), (to - from) * block) };
+        for (row, out) in (from..to).zip(out.chunks_exact_mut(block)) {
+            out.fill(T::default());
+            let apart = row as isize - first as isize;
+            let k = if step == 0 { apart } else { apart / step };
+            if k >= 0 && (k as usize) < count && k * step == apart {
+                scatter_into(&src[k as usize * run..][..size], out, &inner);
+            }
+        }
+    });
+}
+
 /// Calls `f(row, start, step, len)` for each innermost run of a layout, in C order.
 pub fn for_each_row(layout: &Layout, mut f: impl FnMut(usize, usize, isize, usize)) {
     let last = layout.shape.len().saturating_sub(1);

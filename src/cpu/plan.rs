@@ -2,6 +2,8 @@
 
 use crate::base::{DType, Element, Level};
 use crate::cpu::cast::cast_tile;
+use crate::cpu::lines::{Cursor, Line, Rows};
+use crate::cpu::stream;
 use crate::cpu::walk::Walk;
 use crate::ir::program::{Reg, Scalar, Step};
 use crate::ir::{In, Program, Source, Tile};
@@ -65,6 +67,10 @@ pub struct Plan<'a> {
     pub row: usize,
     /// Transposed leaves, in the order of their blocks.
     pub turned: SmallVec<[usize; 2]>,
+    /// Whether a leaf may have to be copied to the scratch space.
+    gathers: bool,
+    /// Of each output that is stored past the caches, its number, the slot where it is made, and its size.
+    streamed: SmallVec<[(usize, usize, usize); 2]>,
     pub tile: usize,
 }
 
@@ -95,8 +101,9 @@ pub fn scalar_bits(scalar: Scalar, dtype: DType) -> u64 {
 }
 
 impl<'a> Plan<'a> {
-    /// `turn` allows transposed leaves to be read in blocks, which the caller then fills.
-    pub fn new(program: &'a Program, leaves: &'a [Leaf], turn: bool) -> Plan<'a> {
+    /// `turn` allows transposed leaves to be read in blocks, which the caller then fills; `stream` says which outputs are
+    /// stored past the caches.
+    pub fn new(program: &'a Program, leaves: &'a [Leaf], turn: bool, stream: &[bool]) -> Plan<'a> {
         debug_assert_eq!(program.check(), Ok(()));
         let level = Level::get();
         let first = program.leaves.len();
@@ -133,16 +140,19 @@ impl<'a> Plan<'a> {
             slots: 0,
             row: row_of(leaves),
             turned: smallvec![],
+            gathers: false,
+            streamed: smallvec![],
             tile: 0,
         };
-        plan.place_all(program, &last_use, turn);
+        plan.place_all(program, &last_use, turn, stream);
+        plan.gathers = plan.places.iter().any(|place| matches!(place, Place::Gather(_) | Place::Row(_)));
         let widest = plan.sizes.iter().copied().max().unwrap_or(4) as usize;
         plan.tile = (TILE_BYTES / (widest * (plan.slots + 1))).clamp(MIN_TILE, MAX_TILE) & !63;
         plan
     }
 
     /// Linear scan: a slot is free again after the last use of what it holds.
-    fn place_all(&mut self, program: &Program, last_use: &[u32], turn: bool) {
+    fn place_all(&mut self, program: &Program, last_use: &[u32], turn: bool, stream: &[bool]) {
         let (mut free, mut slots) = (SmallVec::<[usize; 8]>::new(), 0usize);
         let mut slot = |free: &mut SmallVec<[usize; 8]>| {
             free.pop().unwrap_or_else(|| {
@@ -176,6 +186,11 @@ impl<'a> Plan<'a> {
         for i in 0..self.ops.len() {
             let out = self.ops[i].out as usize;
             self.places[out] = match program.outputs.iter().position(|&o| o as usize == out) {
+                Some(k) if stream.get(k) == Some(&true) => {
+                    let made = slot(&mut free);
+                    self.streamed.push((k, made, self.sizes[out] as usize));
+                    Place::Slot(made)
+                }
                 Some(k) => Place::Output(k),
                 None => Place::Slot(slot(&mut free)),
             };
@@ -183,6 +198,7 @@ impl<'a> Plan<'a> {
                 if let Arg::Reg(reg) = arg
                     && let Place::Slot(s) | Place::Gather(s) | Place::Row(s) = self.places[*reg as usize]
                     && last_use[*reg as usize] == i as u32 + 1
+                    && !self.streamed.iter().any(|&(_, made, _)| made == s)
                     && !free.contains(&s)
                 {
                     free.push(s);
@@ -209,63 +225,124 @@ impl<'a> Plan<'a> {
     /// have what it describes, aligned to eight, and blocks must hold the transposed leaves of this tile.
     #[inline]
     pub unsafe fn run(&self, start: usize, n: usize, frame: Frame, output: impl Fn(usize) -> *mut u8) {
+        let rows = Rows { count: 1, width: n, lines: self.found(start, n) };
+        // SAFETY: as the caller says.
+        unsafe { self.run_rows(start, frame, &rows, output) }
+    }
+
+    /// As [`Plan::run`] for whole rows or a part of one, where the caller knows where leaves have them.
+    ///
+    /// # Safety
+    /// As [`Plan::run`], for the elements of `rows`, which begin with `start`.
+    pub unsafe fn run_rows(&self, start: usize, frame: Frame, rows: &Rows, output: impl Fn(usize) -> *mut u8) {
         let slot = |s: usize| frame.scratch.wrapping_add(s * self.tile * 8);
-        let in_row = self.in_row(start, n);
+        let n = rows.count * rows.width;
         // SAFETY: the caller vouches for leaves, outputs and scratch; slots do not overlap.
         unsafe {
-            for (leaf, place) in self.leaves.iter().zip(&self.places) {
-                match *place {
-                    Place::Gather(s) => leaf.walk.gather(leaf.ptr, start, n, slot(s)),
-                    Place::Row(s) if !in_row => leaf.walk.gather(leaf.ptr, start, n, slot(s)),
-                    _ => {}
+            if self.gathers {
+                for (reg, (leaf, place)) in self.leaves.iter().zip(&self.places).enumerate() {
+                    match *place {
+                        Place::Gather(s) => leaf.walk.gather(leaf.ptr, start, n, slot(s)),
+                        Place::Row(s) if rows.line(reg).is_none() => leaf.walk.gather(leaf.ptr, start, n, slot(s)),
+                        _ => {}
+                    }
                 }
             }
             for op in &self.ops {
                 let mut ins = [In { ptr: std::ptr::null(), splat: false }; 4];
+                let mut by_row = false;
                 for (i, arg) in ins.iter_mut().zip(&op.ins) {
                     *i = match *arg {
                         Arg::Const(c) => In { ptr: (&raw const self.consts[c]).cast(), splat: true },
-                        Arg::Reg(reg) => self.place(reg as usize, start, in_row, frame, &output),
+                        Arg::Reg(reg) => {
+                            by_row |= rows.count > 1 && rows.line(reg as usize).is_some();
+                            self.place(reg as usize, start, rows, frame, &output)
+                        }
                     };
                 }
-                let out = match self.places[op.out as usize] {
+                let target = match self.places[op.out as usize] {
                     Place::Slot(s) => slot(s),
                     Place::Output(k) => output(k),
                     _ => unreachable!("a result is never a leaf"),
                 };
-                let ins = &ins[..op.ins.len()];
-                if ins.iter().any(|i| i.ptr == out) {
-                    // In place on a donated leaf: a loop whose ends alias would not be vectorised.
-                    let spare = slot(self.slots);
-                    (op.tile)(ins, spare, n, op.imm);
-                    std::ptr::copy_nonoverlapping(spare, out, n * self.sizes[op.out as usize] as usize);
+                let ins = &mut ins[..op.ins.len()];
+                // In place on a donated leaf, a loop whose ends alias would not be vectorised.
+                let aliased = ins.iter().any(|i| i.ptr == target);
+                let out = if aliased { slot(self.slots) } else { target };
+                if by_row {
+                    self.op_by_row(op, ins, out, rows);
                 } else {
                     (op.tile)(ins, out, n, op.imm);
+                }
+                if aliased {
+                    std::ptr::copy_nonoverlapping(out, target, n * self.sizes[op.out as usize] as usize);
+                }
+            }
+            for &(k, made, size) in &self.streamed {
+                stream::copy(slot(made), output(k), n * size);
+            }
+        }
+    }
+
+    /// One instruction that reads leaves which are not contiguous from row to row.
+    ///
+    /// # Safety
+    /// As [`Plan::run_rows`]; `ins` are the operands of the first row.
+    unsafe fn op_by_row(&self, op: &Op, ins: &mut [In], out: *mut u8, rows: &Rows) {
+        let size = self.sizes[op.out as usize] as usize;
+        for r in 0..rows.count {
+            // SAFETY: row `r` of the operands and of the result.
+            unsafe { (op.tile)(ins, out.wrapping_add(r * rows.width * size), rows.width, op.imm) };
+            for (i, arg) in ins.iter_mut().zip(&op.ins) {
+                let Arg::Reg(reg) = *arg else { continue };
+                match rows.line(reg as usize) {
+                    Some(line) => i.ptr = line.at[(r + 1).min(rows.count - 1)],
+                    None if i.splat => {}
+                    None => i.ptr = i.ptr.wrapping_add(rows.width * self.sizes[reg as usize] as usize),
                 }
             }
         }
     }
 
+    /// Of each leaf that is read along rows, where elements `start..start + n` lie, unless they cross the end of a row.
+    fn found(&self, start: usize, n: usize) -> SmallVec<[Line; 2]> {
+        let by_row = |place: &Place| matches!(place, Place::Row(_));
+        if !self.places.iter().any(by_row) || start % self.row + n > self.row {
+            return SmallVec::new();
+        }
+        let leaves = self.leaves.iter().zip(&self.places).enumerate().filter(|(_, (_, place))| by_row(place));
+        leaves.map(|(reg, (leaf, _))| Line::new(reg, leaf, start)).collect()
+    }
+
+    /// The leaves that are read along rows, from element `start` on, to be moved from block to block.
+    pub fn cursor(&self, start: usize) -> Cursor<'_> {
+        let lines: SmallVec<[Line; 2]> = self.found(start, 0);
+        let walks = lines.iter().map(|line| {
+            let leaf = &self.leaves[line.reg];
+            (line.at[0], leaf.walk.steps(start))
+        });
+        Cursor { walks: walks.collect(), rows: Rows { count: 0, width: 0, lines } }
+    }
+
+    /// To be called by each thread when its part is done.
     #[inline]
-    fn in_row(&self, start: usize, n: usize) -> bool {
-        self.row > 0 && start % self.row + n <= self.row
+    pub fn finish(&self) {
+        if !self.streamed.is_empty() {
+            stream::finish();
+        }
     }
 
     #[inline]
-    fn place(&self, reg: usize, start: usize, in_row: bool, frame: Frame, output: &impl Fn(usize) -> *mut u8) -> In {
+    fn place(&self, reg: usize, start: usize, rows: &Rows, frame: Frame, output: &impl Fn(usize) -> *mut u8) -> In {
         let slot = |s: usize| In { ptr: frame.scratch.wrapping_add(s * self.tile * 8), splat: false };
         match self.places[reg] {
             Place::Memory => {
                 In { ptr: self.leaves[reg].ptr.wrapping_add(start * self.sizes[reg] as usize), splat: false }
             }
             Place::Splat => In { ptr: self.leaves[reg].ptr, splat: true },
-            Place::Row(_) if in_row => {
-                let leaf = &self.leaves[reg];
-                let ptr = leaf.ptr.wrapping_offset(leaf.walk.offset(start));
-                In { ptr, splat: leaf.walk.last().1 == 0 }
-            }
+            Place::Row(s) => rows.line(reg).map_or(slot(s), |line| In { ptr: line.at[0], splat: line.splat }),
             Place::Block(k) => In { ptr: frame.blocks.wrapping_add(k * BLOCK_BYTES), splat: false },
-            Place::Row(s) | Place::Gather(s) | Place::Slot(s) => slot(s),
+            Place::Gather(s) | Place::Slot(s) => slot(s),
             Place::Output(k) => In { ptr: output(k), splat: false },
         }
     }
@@ -280,7 +357,8 @@ impl<'a> Plan<'a> {
 
     /// Where a register can be read after [`Plan::run`] of this tile.
     pub fn result(&self, reg: Reg, start: usize, n: usize, frame: Frame) -> In {
-        self.place(reg as usize, start, self.in_row(start, n), frame, &|_| std::ptr::null_mut())
+        let rows = Rows { count: 1, width: n, lines: self.found(start, n) };
+        self.place(reg as usize, start, &rows, frame, &|_| std::ptr::null_mut())
     }
 }
 

@@ -7,8 +7,10 @@ use crate::cpu::plan::scalar_bits;
 use crate::cpu::pool;
 use crate::cpu::walk::Walk;
 use crate::ir::program::Scalar;
+use crate::ir::tile::Tile;
 use crate::ir::{In, MapFn, ReduceFn};
 use smallvec::SmallVec;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 /// What one input is, seen over the shape of the result.
@@ -92,9 +94,74 @@ fn gather(
     .ok()
 }
 
+/// The operands of one element function over `n` elements, all of one dtype and so is the result.
+pub struct Operands<'a> {
+    tile: Tile,
+    dtype: DType,
+    n: usize,
+    count: usize,
+    /// Bits of the numbers: where they lie is known when nothing moves any more.
+    given: u8,
+    ready: Ready,
+    held: PhantomData<&'a Buffer>,
+}
+
+impl<'a> Operands<'a> {
+    /// None yet. `None` where the function has no tile for the dtype.
+    #[inline(always)]
+    pub fn new(f: &MapFn, dtype: DType, n: usize) -> Option<Operands<'a>> {
+        let tile = (f.tile)(dtype, Level::get())?;
+        Some(Operands { tile, dtype, n, count: 0, given: 0, ready: Ready::new(), held: PhantomData })
+    }
+
+    /// The next one, seen over `shape`; `None` where there are too many or memory for a copy ran out.
+    #[inline(always)]
+    pub fn push(&mut self, operand: Operand<'a>, shape: &[usize]) -> Option<()> {
+        let i = self.count;
+        if i == INPUTS {
+            return None;
+        }
+        match operand {
+            Operand::Number(number) => {
+                self.ready.numbers[i] = match number {
+                    Scalar::Float(v) if self.dtype == DType::F32 => (v as f32).to_bits() as u64,
+                    _ => scalar_bits(number.cast(self.dtype), self.dtype),
+                };
+                self.ready.ins[i].splat = true;
+                self.given |= 1 << i;
+            }
+            Operand::Strided(..) => self.push_strided(operand, shape)?,
+            _ => self.ready.place(i, operand, self.dtype, shape, self.n)?,
+        }
+        self.count += 1;
+        Some(())
+    }
+
+    #[cold]
+    fn push_strided(&mut self, operand: Operand<'a>, shape: &[usize]) -> Option<()> {
+        self.ready.place(self.count, operand, self.dtype, shape, self.n)
+    }
+
+    /// Computes the elements.
+    #[inline(always)]
+    pub fn run(&mut self, imm: &[f64], out: &mut Buffer) {
+        let bytes = self.n * self.dtype.size();
+        assert!(bytes <= out.bytes(), "small: the result does not fit its buffer");
+        if self.given != 0 {
+            for i in 0..self.count {
+                if self.given & 1 << i != 0 {
+                    self.ready.ins[i].ptr = (&raw const self.ready.numbers[i]).cast();
+                }
+            }
+        }
+        pool::count_work(bytes);
+        // SAFETY: operands and result were checked to hold `n` elements of the tile's dtype; the buffers are borrowed.
+        unsafe { (self.tile)(&self.ready.ins[..self.count], out.ptr(), self.n, imm) };
+    }
+}
+
 /// One element function over `n` elements of `shape`, all operands and the result of `dtype`. `None` where the function
 /// has no tile for that dtype, or memory ran out.
-#[inline]
 pub fn map(
     f: &MapFn,
     dtype: DType,
@@ -103,15 +170,11 @@ pub fn map(
     imm: &[f64],
     out: &mut Buffer,
 ) -> Option<()> {
-    let tile = (f.tile)(dtype, Level::get())?;
-    assert!(n * dtype.size() <= out.bytes() && operands.len() <= INPUTS, "small: the result does not fit its buffer");
-    let mut ready = Ready::new();
-    for (i, operand) in operands.iter().enumerate() {
-        ready.place(i, *operand, dtype, shape, n)?;
+    let mut placed = Operands::new(f, dtype, n)?;
+    for operand in operands {
+        placed.push(*operand, shape)?;
     }
-    pool::count_work(n * dtype.size());
-    // SAFETY: operands and result were checked to hold `n` elements of the tile's dtype.
-    unsafe { tile(&ready.ins[..operands.len()], out.ptr(), n, imm) };
+    placed.run(imm, out);
     Some(())
 }
 

@@ -67,6 +67,17 @@ impl Walk {
         offset * self.size as isize
     }
 
+    /// The walk from element `start` on, step by step.
+    pub fn steps(&self, start: usize) -> Steps<'_> {
+        let mut index: Shape = smallvec![0; self.shape.len()];
+        let mut rest = start;
+        for (i, &dim) in index.iter_mut().zip(&self.shape).rev() {
+            *i = rest % dim;
+            rest /= dim;
+        }
+        Steps { walk: self, index }
+    }
+
     /// Where the innermost axis is walked in leaps: the axis along which memory is contiguous, as its length and the
     /// number of rows from one step along it to the next.
     pub fn turned(&self) -> Option<(usize, usize)> {
@@ -149,6 +160,35 @@ impl Walk {
     }
 }
 
+/// A position in a walk that moves on along the innermost axis.
+pub struct Steps<'a> {
+    walk: &'a Walk,
+    index: Shape,
+}
+
+impl Steps<'_> {
+    /// Moves on by `n` elements, at most to the end of the innermost axis, and gives the distance in bytes.
+    #[inline]
+    pub fn advance(&mut self, n: usize) -> isize {
+        let (shape, strides) = (&self.walk.shape, &self.walk.strides);
+        let last = shape.len() - 1;
+        self.index[last] += n;
+        let mut by = n as isize * strides[last];
+        let mut axis = last;
+        while self.index[axis] == shape[axis] {
+            by -= strides[axis] * shape[axis] as isize;
+            self.index[axis] = 0;
+            if axis == 0 {
+                break;
+            }
+            axis -= 1;
+            self.index[axis] += 1;
+            by += strides[axis];
+        }
+        by * self.walk.size as isize
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,6 +204,17 @@ mod tests {
                 unsafe { walk.gather(data.as_ptr().cast(), start, n, out.as_mut_ptr().cast()) };
                 assert_eq!(out, [0, 3, 1, 4, 2, 5][start..start + n]);
             }
+        }
+    }
+
+    #[test]
+    fn steps_are_offsets() {
+        let walk = Walk::new(&[3, 2, 4], &[0, 20, 3], 8);
+        let (mut steps, mut offset) = (walk.steps(0), 0);
+        for start in (0..22).step_by(2) {
+            assert_eq!(offset, walk.offset(start));
+            assert_eq!(walk.steps(start).index, steps.index);
+            offset += steps.advance(2);
         }
     }
 

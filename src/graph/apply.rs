@@ -4,12 +4,13 @@ use crate::base::error::catch;
 use crate::base::{Error, Result};
 use crate::graph::mode;
 use crate::graph::node::{Body, Edge, Input, Node};
-use crate::graph::op::{Grad, Kind, Meta, Op, reduce_axes};
+use crate::graph::op::{Kind, Meta, Op, reduce_axes};
 use crate::graph::params::{Args, ParamKind, Read};
 use crate::graph::var::Var;
 use crate::tensor::Tensor;
 use crate::tensor::kernel::Output;
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
+use std::borrow::Borrow;
 use std::sync::Arc;
 
 pub type Outs = SmallVec<[Var; 1]>;
@@ -18,7 +19,7 @@ pub type Outs = SmallVec<[Var; 1]>;
 #[inline]
 pub fn apply(op: &'static Op, inputs: &[Var], args: &Args) -> Result<Outs> {
     match op.kind {
-        Kind::Map(_) | Kind::Reduce(_) | Kind::View(_) => Ok(smallvec![apply1(op, inputs, args)?]),
+        Kind::Map(_) | Kind::Reduce(_) | Kind::View(_) => Ok(SmallVec::from_buf([apply1(op, inputs, args)?])),
         Kind::Compose(f) => catch(|| f(inputs, args)),
         Kind::Kernel { .. } | Kind::Views(_) => {
             let mut outputs = match op.kind {
@@ -28,7 +29,7 @@ pub fn apply(op: &'static Op, inputs: &[Var], args: &Args) -> Result<Outs> {
             if outputs.len() == 1
                 && let Some(tensor) = outputs.pop()
             {
-                return Ok(smallvec![recorded(op, inputs, args, tensor)]);
+                return Ok(SmallVec::from_buf([recorded(op, inputs, args, tensor)]));
             }
             let node = is_recorded(inputs).then(|| record(op, inputs, args, &outputs));
             let edge = |index| node.as_ref().map(|node| Edge { node: node.clone(), index });
@@ -63,11 +64,47 @@ pub fn apply1(op: &'static Op, inputs: &[Var], args: &Args) -> Result<Var> {
     Ok(recorded(op, inputs, args, tensor))
 }
 
+/// [`apply1`] of an element function without parameters, which takes its inputs: the tape saves them as they are.
+#[inline]
+pub fn apply_own<const N: usize>(op: &'static Op, inputs: [Var; N]) -> Result<Var> {
+    let Kind::Map(f) = &op.kind else { return apply1(op, &inputs, &Args::new()) };
+    let tensor = Tensor::map(op.name, f, &inputs, &[])?;
+    if !is_recorded(&inputs) {
+        return Ok(Var::new(tensor));
+    }
+    let saves = op.saves();
+    let mut links: SmallVec<[Input; 2]> = SmallVec::new();
+    for input in inputs {
+        links.push(Input::new(input, Some(&tensor), saves.inputs));
+    }
+    Ok(on_tape(op, None, links, saves.outputs, tensor))
+}
+
+/// [`apply1`] of an op of two inputs without parameters.
+#[inline]
+pub fn apply2(op: &'static Op, a: &Var, b: &Var) -> Result<Var> {
+    match &op.kind {
+        Kind::Map(f) if !is_recorded(&[a, b]) => Ok(Var::new(Tensor::map(op.name, f, &[a, b], &[])?)),
+        _ => apply1(op, &[a.clone(), b.clone()], &Args::new()),
+    }
+}
+
+/// An output with a new node behind it.
+#[inline(always)]
+fn on_tape(op: &'static Op, args: Option<Box<Args>>, inputs: SmallVec<[Input; 2]>, saved: bool, tensor: Tensor) -> Var {
+    let outputs = if saved { SmallVec::from_buf([tensor.clone()]) } else { SmallVec::new() };
+    let node = Node::new(std::slice::from_ref(&tensor), Body::Op { op, args, inputs, outputs });
+    Var { tensor, edge: Some(Edge { node, index: 0 }) }
+}
+
 /// The only output of an op, on the tape where an input is.
 #[inline]
 fn recorded(op: &'static Op, inputs: &[Var], args: &Args, tensor: Tensor) -> Var {
-    let node = is_recorded(inputs).then(|| record(op, inputs, args, std::slice::from_ref(&tensor)));
-    Var { tensor, edge: node.map(|node| Edge { node, index: 0 }) }
+    if !is_recorded(inputs) {
+        return Var::new(tensor);
+    }
+    let saves = op.saves();
+    on_tape(op, boxed(args), links(inputs, Some(&tensor), saves.inputs), saves.outputs, tensor)
 }
 
 /// The number parameters of an element function.
@@ -78,14 +115,19 @@ fn numbers(op: &Op, args: &Args) -> SmallVec<[f64; 2]> {
 
 fn run_kernel(op: &'static Op, inputs: &[Var], args: &Args) -> Result<SmallVec<[Tensor; 1]>> {
     let Kind::Kernel { infer, cpu, gpu } = op.kind else { unreachable!("only kernels come here") };
-    let metas: SmallVec<[Meta; 3]> = inputs.iter().map(|v| Meta::of(&v.tensor)).collect();
-    let mut outputs: SmallVec<[Output; 1]> = SmallVec::new();
+    // Pushed one by one: collecting costs more than all of it.
+    let mut metas: SmallVec<[Meta; 3]> = SmallVec::with_capacity(inputs.len());
+    let mut tensors: SmallVec<[Tensor; 3]> = SmallVec::with_capacity(inputs.len());
+    for input in inputs {
+        metas.push(Meta::of(&input.tensor));
+        tensors.push(input.tensor.clone());
+    }
     let wanted = infer(&metas, args)?;
-    let tensors: SmallVec<[Tensor; 3]> = inputs.iter().map(|v| v.tensor.clone()).collect();
     if wanted.first().is_some_and(|m| m.device.is_gpu()) {
         return crate::graph::gpu::kernel(op, gpu, cpu, &tensors, args, &wanted);
     }
-    for meta in wanted {
+    let mut outputs: SmallVec<[Output; 1]> = SmallVec::new();
+    for meta in &wanted {
         outputs.push(Output::new(&meta.shape, meta.dtype, meta.device)?);
     }
     crate::cpu::pool::count_loop();
@@ -93,30 +135,38 @@ fn run_kernel(op: &'static Op, inputs: &[Var], args: &Args) -> Result<SmallVec<[
     if outputs.len() == 1
         && let Some(output) = outputs.pop()
     {
-        return Ok(smallvec![output.done()]);
+        return Ok(SmallVec::from_buf([output.done()]));
     }
     Ok(outputs.into_iter().map(Output::done).collect())
 }
 
 #[inline]
-fn is_recorded(inputs: &[Var]) -> bool {
-    mode::is_recording() && inputs.iter().any(|v| v.edge.is_some())
+fn is_recorded<T: Borrow<Var>>(inputs: &[T]) -> bool {
+    inputs.iter().any(|v| v.borrow().edge.is_some()) && mode::is_recording()
 }
 
+/// What a node holds of the inputs: their values only where the gradient needs them.
+#[inline]
+fn links(inputs: &[Var], like: Option<&Tensor>, saved: bool) -> SmallVec<[Input; 2]> {
+    let mut links = SmallVec::with_capacity(inputs.len());
+    for input in inputs {
+        links.push(Input::new(input.clone(), like, saved));
+    }
+    links
+}
+
+fn boxed(args: &Args) -> Option<Box<Args>> {
+    (!args.is_empty()).then(|| Box::new(args.clone()))
+}
+
+/// The node of an op with any number of outputs.
 fn record(op: &'static Op, inputs: &[Var], args: &Args, outputs: &[Tensor]) -> Arc<Node> {
-    let (save_inputs, save_outputs) = match op.grad {
-        Grad::Zero | Grad::Composed | Grad::Linear(_) => (false, false),
-        Grad::FromInputs(_) => (true, false),
-        Grad::FromOutput(_) => (false, true),
-        Grad::FromBoth(_) => (true, true),
-    };
-    let mut links: SmallVec<[Input; 2]> = SmallVec::with_capacity(inputs.len());
-    inputs.iter().for_each(|v| links.push(Input::new(v, outputs, save_inputs)));
+    let saves = op.saves();
     let body = Body::Op {
         op,
-        args: (!args.is_empty()).then(|| Box::new(args.clone())),
-        inputs: links,
-        outputs: if save_outputs { outputs.into() } else { SmallVec::new() },
+        args: boxed(args),
+        inputs: links(inputs, outputs.first(), saves.inputs),
+        outputs: if saves.outputs { outputs.into() } else { SmallVec::new() },
     };
     Node::new(outputs, body)
 }

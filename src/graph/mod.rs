@@ -8,7 +8,7 @@ pub mod op;
 pub mod params;
 pub mod var;
 
-pub use apply::{apply, apply1};
+pub use apply::{apply, apply_own, apply1, apply2};
 pub use node::{Edge, Node, Sink};
 pub use op::{Check, Grad, GradCtx, Grads, Kind, Meta, Op};
 pub use params::{Args, Param, ParamKind, ParamSpec};

@@ -1,5 +1,7 @@
 //! The tape: a node knows its inputs' nodes and what its gradient rule needs. Edges run from child to parent only.
 
+use crate::base::buffer::placed;
+use crate::base::layout::same;
 use crate::base::{DType, Device, Result};
 use crate::graph::op::{Meta, Op};
 use crate::graph::params::Args;
@@ -35,20 +37,30 @@ enum Like {
     Other(Box<Meta>),
 }
 
+impl Like {
+    #[cold]
+    fn other(tensor: &Tensor) -> Like {
+        Like::Other(Box::new(Meta::of(tensor)))
+    }
+}
+
 impl Input {
-    #[inline]
-    pub fn new(input: &Var, outputs: &[Tensor], saved: bool) -> Input {
-        let like = match (&input.tensor, outputs.first()) {
+    /// Where `saved` does not say so, the value is let go of. `like` is the node's first output.
+    #[inline(always)]
+    pub fn new(input: Var, like: Option<&Tensor>, saved: bool) -> Input {
+        let like = match (&input.tensor, like) {
             (Tensor::Scalar(_), _) => Like::Number(input.dtype()),
             (Tensor::Array(value), Some(Tensor::Array(output)))
-                if value.shape == output.shape && value.dtype == output.dtype && value.device == output.device =>
+                if same(&value.shape, &output.shape)
+                    && value.dtype == output.dtype
+                    && value.device == output.device =>
             {
                 Like::Output
             }
-            _ => Like::Other(Box::new(Meta::of(&input.tensor))),
+            _ => Like::other(&input.tensor),
         };
-        let tensor = if saved { input.tensor.clone() } else { Tensor::scalar(0.0) };
-        Input { var: Var { tensor, edge: input.edge.clone() }, saved, like }
+        let tensor = if saved { input.tensor } else { Tensor::scalar(0.0) };
+        Input { var: Var { tensor, edge: input.edge }, saved, like }
     }
     #[inline]
     pub fn shape<'a>(&'a self, outputs: &'a [Meta]) -> &'a [usize] {
@@ -64,6 +76,14 @@ impl Input {
             Like::Output => outputs[0].dtype,
             Like::Number(dtype) => *dtype,
             Like::Other(meta) => meta.dtype,
+        }
+    }
+    /// What it looks like where that differs from the node's first output.
+    #[inline]
+    pub fn other(&self) -> Option<&Meta> {
+        match &self.like {
+            Like::Other(meta) => Some(meta),
+            _ => None,
         }
     }
     #[inline]
@@ -137,12 +157,17 @@ pub fn live() -> usize {
 }
 
 impl Node {
+    #[inline(always)]
     pub fn new(outputs: &[Tensor], body: Body) -> Arc<Node> {
         let metas = match outputs {
             [one] => SmallVec::from_buf([Meta::of(one)]),
-            many => many.iter().map(Meta::of).collect(),
+            many => Node::metas(many),
         };
-        Arc::new(Node { id: MADE.fetch_add(1, Relaxed), metas, body: Mutex::new(body) })
+        placed(|| Node { id: MADE.fetch_add(1, Relaxed), metas, body: Mutex::new(body) })
+    }
+    #[cold]
+    fn metas(outputs: &[Tensor]) -> SmallVec<[Meta; 1]> {
+        outputs.iter().map(Meta::of).collect()
     }
     pub fn body(&self) -> MutexGuard<'_, Body> {
         self.body.lock().unwrap_or_else(|e| e.into_inner())

@@ -3,7 +3,7 @@
 use crate::base::layout::copied;
 use crate::base::{DType, Device, Result, Shape};
 use crate::graph::node::Input;
-use crate::graph::params::{Args, ParamSpec};
+use crate::graph::params::{Args, Param, ParamSpec, Read};
 use crate::graph::var::Var;
 use crate::ir::{MapFn, ReduceFn};
 use crate::tensor::Tensor;
@@ -31,7 +31,20 @@ pub struct Op {
     pub check: Check,
 }
 
+/// What a node of an op keeps for the gradient.
+pub struct Saves {
+    pub inputs: bool,
+    pub outputs: bool,
+}
+
 impl Op {
+    #[inline]
+    pub fn saves(&self) -> Saves {
+        Saves {
+            inputs: matches!(self.grad, Grad::FromInputs(_) | Grad::FromBoth(_)),
+            outputs: matches!(self.grad, Grad::FromOutput(_) | Grad::FromBoth(_)),
+        }
+    }
     /// How many inputs make a group: none where the number of inputs is fixed.
     pub fn group(&self) -> usize {
         self.inputs.iter().filter(|name| name.starts_with('*')).count()
@@ -219,20 +232,20 @@ pub fn axis_index(name: &str, axis: i64, ndim: usize) -> Result<usize> {
 
 /// Which axes a reduction folds, and whether they stay.
 pub fn reduce_axes(name: &str, ndim: usize, args: &Args) -> Result<(SmallVec<[bool; 4]>, bool)> {
-    let p = ReduceParams::read(args);
-    let mut marks: SmallVec<[bool; 4]> = smallvec::smallvec![false; ndim];
-    match p.axis {
-        Some(axes) if !axes.is_empty() => {
-            for axis in axes {
-                let axis = axis_index(name, axis, ndim)?;
-                crate::ensure!(!marks[axis], "{name}: axis {axis} is given twice");
-                marks[axis] = true;
-            }
-            if p.exclude {
-                marks.iter_mut().for_each(|m| *m = !*m);
-            }
-        }
-        _ => marks.fill(true),
+    let axes: &[i64] = match args.first() {
+        Some(Param::Ints(axes)) => axes,
+        Some(Param::Int(axis)) => std::slice::from_ref(axis),
+        _ => &[],
+    };
+    let flag = |i| args.get(i).is_some_and(bool::read);
+    let mut marks: SmallVec<[bool; 4]> = SmallVec::from_elem(axes.is_empty(), ndim);
+    for &axis in axes {
+        let axis = axis_index(name, axis, ndim)?;
+        crate::ensure!(!marks[axis], "{name}: axis {axis} is given twice");
+        marks[axis] = true;
     }
-    Ok((marks, p.keepdims))
+    if flag(2) && !axes.is_empty() {
+        marks.iter_mut().for_each(|m| *m = !*m);
+    }
+    Ok((marks, flag(1)))
 }

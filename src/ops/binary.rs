@@ -107,7 +107,7 @@ binary!(
     &["power", "_power", "pow"],
     "First array to the power of the second, element by element, with broadcasting.",
     Float,
-    float_tiles!(|x, y| x.powf::<I>(y)),
+    crate::cpu::cases::pow_tile,
     "oxg_pow({0}, {1})",
     rule!(
         FromBoth | c,

@@ -203,7 +203,7 @@ fn row_numbers(index: &Tensor, wanted: &Meta) -> Result<GpuStorage> {
 fn in_range(name: &str, index: &Tensor, rows: usize) -> Result<()> {
     // Numbers on the device were limited to the range there.
     if !index.on_gpu() {
-        crate::ops::getitem::rows_of(name, index, rows)?;
+        crate::ops::getitem::RowNumbers::of(name, index, 0, rows)?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use crate::base::error::OrThrow;
 use crate::base::layout::broadcast;
 use crate::base::{DType, Device, Shape};
 use crate::graph::op::ReduceParams;
-use crate::graph::{Args, Op, Var, apply1};
+use crate::graph::{Args, Op, Var, apply1, apply2};
 use crate::ops::broadcast::EXPAND;
 use crate::ops::{binary as b, reduce as r, shape as s, unary as u};
 use crate::tensor::{Scalar, Tensor};
@@ -20,8 +20,7 @@ impl Var {
         apply1(op, std::slice::from_ref(self), &args).or_throw()
     }
     pub fn binary(&self, op: &'static Op, other: &Var) -> Var {
-        // Two clones of a handle; the op itself reads by reference.
-        apply1(op, &[self.clone(), other.clone()], &Args::new()).or_throw()
+        apply2(op, self, other).or_throw()
     }
     /// An array of one value with this one's dtype and device.
     pub fn full_like(&self, shape: &[usize], value: f64) -> Var {
@@ -138,13 +137,13 @@ macro_rules! operators {
         impl std::ops::$trait<f64> for &Var {
             type Output = Var;
             fn $method(self, other: f64) -> Var {
-                apply1(&$op, &[self.clone(), Var::scalar(other)], &Args::new()).or_throw()
+                apply2(&$op, self, &Var::scalar(other)).or_throw()
             }
         }
         impl std::ops::$trait<f64> for Var {
             type Output = Var;
             fn $method(self, other: f64) -> Var {
-                apply1(&$op, &[self, Var::scalar(other)], &Args::new()).or_throw()
+                apply2(&$op, &self, &Var::scalar(other)).or_throw()
             }
         }
         impl std::ops::$trait<&Var> for f64 {

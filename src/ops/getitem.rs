@@ -3,11 +3,13 @@
 use crate::base::error::{Error, OrThrow};
 use crate::base::{DType, Layout, Result};
 use crate::cpu;
+use crate::graph::op::axis_index;
 use crate::graph::params::Ints;
 use crate::graph::{Check, Kind, Meta, Op, Var, apply1};
 use crate::ops::expr::shape_of;
 use crate::ops::{Ops, device};
 use crate::tensor::Tensor;
+use crate::tensor::kernel::Dense;
 use crate::{ensure, rule, with_dtype};
 use smallvec::smallvec;
 
@@ -109,11 +111,9 @@ pub static PLACE: Op = Op {
             let into = Layout::contiguous(&shape_of(&p.into));
             let pick = PickParams { start: p.start, step: p.step, count: p.count, shape: p.shape };
             let layout = picked(&into, &pick);
-            let data = ins[0].dense()?;
+            let (data, step) = ins[0].dense_runs((layout.shape.len() > 1) as usize)?;
             with_dtype!(ins[0].dtype(), T => {
-                let out = outs[0].slice::<T>();
-                out.fill(T::default());
-                cpu::moves::scatter_into(data.slice::<T>(), out, &layout);
+                cpu::moves::place(data.slice::<T>(), step, outs[0].slice::<T>(), &into, &layout)
             });
             Ok(())
         },
@@ -140,47 +140,76 @@ pub static PLACE: Op = Op {
 
 // ---- rows by number -----------------------------------------------------------------------------------------------
 
-/// Indices as i64, each checked to be a row of `rows`.
-pub fn rows_of(name: &str, index: &Tensor, rows: usize) -> Result<Vec<i64>> {
-    let index = index.to_vec::<i64>()?;
-    match index.iter().find(|&&i| i < 0 || i >= rows as i64) {
-        Some(i) => Err(Error::index(format_args!("{name}: index {i} is out of bounds for axis 0 with size {rows}"))),
-        None => Ok(index),
+/// Row numbers, each checked to be one of `rows`.
+pub struct RowNumbers(Dense);
+
+impl RowNumbers {
+    pub fn of(name: &str, index: &Tensor, axis: usize, rows: usize) -> Result<RowNumbers> {
+        let index = RowNumbers(index.cast(DType::I64)?.dense()?);
+        // One comparison for both ends: a negative number is a huge one without its sign.
+        let outside = index.get().iter().fold(false, |any, &i| any | (i as u64 >= rows as u64));
+        match index.get().iter().find(|&&i| outside && i as u64 >= rows as u64) {
+            Some(i) => {
+                let message = format_args!("{name}: index {i} is out of bounds for axis {axis} with size {rows}");
+                Err(Error::index(message))
+            }
+            None => Ok(index),
+        }
+    }
+    pub fn get(&self) -> &[i64] {
+        self.0.slice()
     }
 }
 
+/// How many rows an axis has, and the elements of one.
+fn rows_along(shape: &[usize], axis: usize) -> (usize, usize) {
+    (shape[axis], shape[axis + 1..].iter().product())
+}
+
+crate::params! {
+    pub struct TakeRowsParams { axis: i64, K::Int, D::Int(0), "The axis whose elements are rows."; }
+}
 pub static TAKE_ROWS: Op = Op {
     name: "_take_rows",
     aliases: &[],
-    doc: "Rows of an array by int64 numbers: the shape of `index`, then that of a row.",
+    doc: "Rows of an array by int64 numbers: the shape of `index` stands where the axis was.",
     inputs: &["data", "index"],
-    params: &[],
+    params: TakeRowsParams::SPEC,
     method: false,
     writes: &[],
     kind: Kind::Kernel {
-        infer: |metas, _| {
+        infer: |metas, args| {
+            let axis = axis_index("_take_rows", TakeRowsParams::read(args).axis, metas[0].shape.len())?;
             ensure!(
-                matches!(metas[1].dtype, DType::I64 | DType::I32) && !metas[0].shape.is_empty(),
-                "_take_rows: index must hold whole numbers and data have rows"
+                matches!(metas[1].dtype, DType::I64 | DType::I32),
+                "_take_rows: index, got {}, expected whole numbers",
+                metas[1].dtype
             );
-            let shape = metas[1].shape.iter().chain(&metas[0].shape[1..]).copied().collect();
+            let (before, after) = (&metas[0].shape[..axis], &metas[0].shape[axis + 1..]);
+            let shape = before.iter().chain(&metas[1].shape).chain(after).copied().collect();
             Ok(smallvec![metas[0].with_shape(shape)])
         },
-        cpu: |ins, _, outs| {
-            let index = rows_of("take", &ins[1], ins[0].shape()[0])?;
+        cpu: |ins, args, outs| {
+            let axis = axis_index("_take_rows", TakeRowsParams::read(args).axis, ins[0].ndim())?;
+            let index = RowNumbers::of("take", &ins[1], axis, ins[0].shape()[axis])?;
             let data = ins[0].dense()?;
-            let row = ins[0].shape()[1..].iter().product::<usize>();
-            with_dtype!(ins[0].dtype(), T => cpu::index::take_rows(data.slice::<T>(), &index, row, outs[0].slice::<T>()));
+            let (rows, row) = rows_along(ins[0].shape(), axis);
+            with_dtype!(ins[0].dtype(), T => {
+                cpu::index::take_rows(data.slice::<T>(), index.get(), rows, row, outs[0].slice::<T>())
+            });
             Ok(())
         },
-        gpu: Some(device::take_rows),
+        gpu: Some(|t, args, wanted| match TakeRowsParams::read(args).axis {
+            0 => device::take_rows(t, args, wanted),
+            _ => Ok(None),
+        }),
     },
     grad: rule!(
         FromInputs | c,
         g | [
             {
                 let shape = c.shape(0).to_vec();
-                g.add_rows(c.input(1), &shape)
+                g.add_rows_along(TakeRowsParams::read(c.args).axis as usize, c.input(1), &shape)
             },
             Var::scalar(0.0)
         ]
@@ -189,7 +218,10 @@ pub static TAKE_ROWS: Op = Op {
 };
 
 crate::params! {
-    pub struct AddRowsParams { shape: Ints, K::Ints, D::Required, "Shape of the result."; }
+    pub struct AddRowsParams {
+        shape: Ints, K::Ints, D::Required, "Shape of the result.";
+        axis: i64, K::Int, D::Int(0), "The axis whose elements are rows.";
+    }
 }
 pub static ADD_ROWS: Op = Op {
     name: "_add_rows",
@@ -201,28 +233,37 @@ pub static ADD_ROWS: Op = Op {
     writes: &[],
     kind: Kind::Kernel {
         infer: |metas, args| {
-            let shape = shape_of(&AddRowsParams::read(args).shape);
-            let row: usize = shape.get(1..).unwrap_or_default().iter().product();
+            let p = AddRowsParams::read(args);
+            let shape = shape_of(&p.shape);
+            let axis = axis_index("_add_rows", p.axis, shape.len())?;
+            let kept: usize = shape.iter().enumerate().map(|(a, &d)| if a == axis { 1 } else { d }).product();
             let have: usize = metas[0].shape.iter().product();
-            ensure!(have == metas[1].shape.iter().product::<usize>() * row, "_add_rows: data does not fit the rows");
+            ensure!(have == metas[1].shape.iter().product::<usize>() * kept, "_add_rows: data does not fit the rows");
             Ok(smallvec![metas[0].with_shape(shape)])
         },
         cpu: |ins, args, outs| {
-            let shape = shape_of(&AddRowsParams::read(args).shape);
-            let index = rows_of("take", &ins[1], shape[0])?;
-            let data = ins[0].dense()?;
-            let row = shape[1..].iter().product::<usize>();
-            with_dtype!(ins[0].dtype(), T => cpu::index::add_rows(data.slice::<T>(), &index, row, outs[0].slice::<T>()));
+            let p = AddRowsParams::read(args);
+            let shape = shape_of(&p.shape);
+            let axis = axis_index("_add_rows", p.axis, shape.len())?;
+            let index = RowNumbers::of("take", &ins[1], axis, shape[axis])?;
+            let (data, step) = ins[0].dense_runs(axis + ins[1].ndim())?;
+            let (rows, row) = rows_along(&shape, axis);
+            with_dtype!(ins[0].dtype(), T => {
+                cpu::index::add_rows(data.slice::<T>(), step, index.get(), rows, row, outs[0].slice::<T>())
+            });
             Ok(())
         },
-        gpu: Some(|t, _, wanted| device::add_rows("take", t, wanted, false)),
+        gpu: Some(|t, args, wanted| match AddRowsParams::read(args).axis {
+            0 => device::add_rows("take", t, wanted, false),
+            _ => Ok(None),
+        }),
     },
     grad: rule!(
         FromInputs | c,
         g | [
             {
                 let shape = c.shape(0).to_vec();
-                g.take_rows(c.input(1)).reshape(&shape)
+                g.take_axis(AddRowsParams::read(c.args).axis as usize, c.input(1)).reshape(&shape)
             },
             Var::scalar(0.0)
         ]
@@ -251,13 +292,13 @@ pub static PUT_ROWS: Op = Op {
         },
         cpu: |ins, args, outs| {
             let shape = shape_of(&AddRowsParams::read(args).shape);
-            let index = rows_of("scatter_nd", &ins[1], shape[0])?;
+            let index = RowNumbers::of("scatter_nd", &ins[1], 0, shape[0])?;
             let data = ins[0].dense()?;
             let row = shape[1..].iter().product::<usize>();
             with_dtype!(ins[0].dtype(), T => {
                 let out = outs[0].slice::<T>();
                 out.fill(T::default());
-                cpu::index::put_rows(data.slice::<T>(), &index, row, out);
+                cpu::index::put_rows(data.slice::<T>(), index.get(), row, out);
             });
             Ok(())
         },
@@ -279,16 +320,33 @@ pub static PUT_ROWS: Op = Op {
 impl Var {
     /// Rows by number; `index` holds int64.
     pub fn take_rows(&self, index: &Var) -> Var {
-        apply1(&TAKE_ROWS, &[self.clone(), index.detached()], &Default::default()).or_throw()
+        self.take_axis(0, index)
+    }
+    /// Elements of an axis by number; the axes of `index` take its place.
+    pub fn take_axis(&self, axis: usize, index: &Var) -> Var {
+        if axis > 0 && self.tensor.device().is_gpu() {
+            // The shader takes leading rows.
+            let mut order: Vec<usize> = (0..self.ndim()).collect();
+            order[..=axis].rotate_right(1);
+            let (k, taken) = (index.ndim(), self.transpose(&order).take_rows(index));
+            let back: Vec<usize> = (k..k + axis).chain(0..k).chain(k + axis..taken.ndim()).collect();
+            return taken.transpose(&back);
+        }
+        let args = TakeRowsParams { axis: axis as i64 }.args();
+        apply1(&TAKE_ROWS, &[self.clone(), index.detached()], &args).or_throw()
     }
     /// The transpose of [`Var::take_rows`]: these rows added into zeros of `shape`.
     pub fn add_rows(&self, index: &Var, shape: &[usize]) -> Var {
-        let args = AddRowsParams { shape: shape.iter().map(|&d| d as i64).collect() }.args();
+        self.add_rows_along(0, index, shape)
+    }
+    /// The transpose of [`Var::take_axis`].
+    pub fn add_rows_along(&self, axis: usize, index: &Var, shape: &[usize]) -> Var {
+        let args = AddRowsParams { shape: shape.iter().map(|&d| d as i64).collect(), axis: axis as i64 }.args();
         apply1(&ADD_ROWS, &[self.clone(), index.detached()], &args).or_throw()
     }
     /// Rows put into zeros of `shape`.
     pub fn put_rows(&self, index: &Var, shape: &[usize]) -> Var {
-        let args = AddRowsParams { shape: shape.iter().map(|&d| d as i64).collect() }.args();
+        let args = AddRowsParams { shape: shape.iter().map(|&d| d as i64).collect(), axis: 0 }.args();
         apply1(&PUT_ROWS, &[self.clone(), index.detached()], &args).or_throw()
     }
     /// The elements that a resolved basic key picks.

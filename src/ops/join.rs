@@ -95,20 +95,6 @@ impl Var {
     pub fn concat(parts: &[Var], axis: usize) -> Var {
         apply1(&CONCAT, parts, &ConcatParams { dim: axis as i64 }.args()).or_throw()
     }
-    /// Elements of an axis by number.
-    pub fn take_axis(&self, axis: usize, index: &Var) -> Var {
-        if axis == 0 {
-            return self.take_rows(index);
-        }
-        let mut order: Vec<usize> = (0..self.ndim()).collect();
-        order.remove(axis);
-        order.insert(0, axis);
-        let k = index.ndim();
-        let taken = self.transpose(&order).take_rows(index);
-        // The axes of `index` go back to where the axis was.
-        let back: Vec<usize> = (k..k + axis).chain(0..k).chain(k + axis..taken.ndim()).collect();
-        taken.transpose(&back)
-    }
     /// Elements of an axis at an index for each place of the others.
     pub fn take_along(&self, index: &Var, axis: usize) -> Var {
         self.take_flat(&along(index, axis, self.shape()[axis]), index.shape())

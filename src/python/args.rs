@@ -1,5 +1,6 @@
 //! Python values as op parameters.
 
+use crate::base::layout::copied;
 use crate::base::{DType, Error};
 use crate::graph::params::{Ints, Param, ParamKind, ParamSpec};
 use pyo3::prelude::*;
@@ -7,6 +8,9 @@ use pyo3::types::{PyBool, PyFloat, PyInt, PyList, PyString, PyTuple, PyType};
 
 /// A whole number: an int, a NumPy integer, or anything with `__index__`.
 pub fn int(value: &Bound<'_, PyAny>) -> Option<i64> {
+    if let Ok(v) = value.cast_exact::<PyInt>() {
+        return v.extract::<i64>().ok();
+    }
     // Asking a tuple for an index would make an exception first, the dearest part of the call.
     if value.is_exact_instance_of::<PyTuple>() || value.is_exact_instance_of::<PyList>() || value.is_none() {
         return None;
@@ -73,7 +77,12 @@ pub fn parse(op: &str, spec: &ParamSpec, value: &Bound<'_, PyAny>) -> PyResult<P
         ParamKind::Int | ParamKind::OptInt => int(value).map(Param::Int),
         ParamKind::Float => float(value).map(Param::Float),
         ParamKind::Ints => match int(value) {
-            Some(one) => Some(Param::Ints(Ints::from_slice(&[one]))),
+            Some(one) => Some(Param::Ints(copied(&[one]))),
+            None if value.is_exact_instance_of::<PyTuple>() => value
+                .cast::<PyTuple>()
+                .ok()
+                .and_then(|t| t.iter_borrowed().map(|v| int(&v)).collect::<Option<Ints>>())
+                .map(Param::Ints),
             None => sequence(value).and_then(|s| s.iter().map(int).collect::<Option<Ints>>()).map(Param::Ints),
         },
         ParamKind::OptInts => {
@@ -119,6 +128,9 @@ pub fn parse(op: &str, spec: &ParamSpec, value: &Bound<'_, PyAny>) -> PyResult<P
 }
 
 fn boolean(value: &Bound<'_, PyAny>) -> Option<bool> {
+    if let Ok(v) = value.cast_exact::<PyBool>() {
+        return Some(v.is_true());
+    }
     if let Ok(v) = value.extract::<bool>() {
         return Some(v);
     }
@@ -133,6 +145,9 @@ fn boolean(value: &Bound<'_, PyAny>) -> Option<bool> {
 }
 
 fn float(value: &Bound<'_, PyAny>) -> Option<f64> {
+    if let Ok(v) = value.cast_exact::<PyFloat>() {
+        return Some(v.value());
+    }
     if value.cast::<crate::python::ndarray::PyNDArray>().is_ok() || value.is_exact_instance_of::<PyTuple>() {
         return None;
     }

@@ -1,15 +1,17 @@
 //! Scopes, backward and user-written functions for `oxgrad.autograd`.
 
 use crate::autograd::backward::Walk;
-use crate::autograd::{GradReq, backward as run_backward, function, grad as run_grad};
+use crate::autograd::{GradReq, backward_in, function, grad as run_grad};
 use crate::base::{Error, Kind, Result};
+use crate::graph::mode::Flags;
 use crate::graph::node::UserRule;
 use crate::graph::{Var, mode};
 use crate::python::error::carry;
 use crate::python::ndarray::PyNDArray;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
-use std::sync::Arc;
+use smallvec::SmallVec;
+use std::sync::{Arc, Mutex};
 
 /// A scope that sets the flags on entry and restores them on exit: what `record()`, `pause()`, `train_mode()` and
 /// `predict_mode()` return.
@@ -17,7 +19,7 @@ use std::sync::Arc;
 struct PyScope {
     recording: Option<bool>,
     training: Option<bool>,
-    saved: std::sync::Mutex<Vec<(bool, bool)>>,
+    saved: Mutex<SmallVec<[Flags; 4]>>,
 }
 
 #[pymethods]
@@ -25,21 +27,30 @@ impl PyScope {
     #[new]
     #[pyo3(signature = (recording=None, training=None))]
     fn new(recording: Option<bool>, training: Option<bool>) -> PyScope {
-        PyScope { recording, training, saved: std::sync::Mutex::new(Vec::new()) }
+        PyScope { recording, training, saved: Mutex::default() }
     }
     fn __enter__(&self) {
-        let before = (mode::is_recording(), mode::is_training());
+        let before = Flags::set(self.recording, self.training);
         self.saved.lock().unwrap_or_else(|e| e.into_inner()).push(before);
-        self.recording.map(mode::set_recording);
-        self.training.map(mode::set_training);
     }
-    #[pyo3(signature = (*_exception))]
-    fn __exit__(&self, _exception: &Bound<'_, PyTuple>) {
-        if let Some((recording, training)) = self.saved.lock().unwrap_or_else(|e| e.into_inner()).pop() {
-            mode::set_recording(recording);
-            mode::set_training(training);
+    #[pyo3(signature = (_kind=None, _value=None, _trace=None, /))]
+    fn __exit__(
+        &self,
+        _kind: Option<&Bound<'_, PyAny>>,
+        _value: Option<&Bound<'_, PyAny>>,
+        _trace: Option<&Bound<'_, PyAny>>,
+    ) {
+        if let Some(before) = self.saved.lock().unwrap_or_else(|e| e.into_inner()).pop() {
+            before.restore();
         }
     }
+}
+
+/// A scope in which operations are recorded, and (``train_mode``) dropout and the like are active.
+#[pyfunction]
+#[pyo3(signature = (train_mode=Some(true)), text_signature = "(train_mode=True)")]
+fn record(train_mode: Option<bool>) -> PyScope {
+    PyScope::new(Some(true), train_mode)
 }
 
 #[pyfunction]
@@ -98,7 +109,7 @@ fn backward(
     let grads = head_grads(head_grads_, heads.len())?;
     let heads = vars(&heads)?;
     let walk = Walk { retain_graph, create_graph: false, train_mode };
-    Ok(py.detach(|| run_backward(&heads, &grads, walk))?)
+    Ok(backward_in(&heads, &grads, walk, &|rest| py.detach(rest))?)
 }
 
 #[pyfunction]
@@ -115,7 +126,7 @@ fn grad<'py>(
     let grads = head_grads(head_grads_, heads.len())?;
     let (heads, variables) = (vars(&heads)?, vars(&variables)?);
     let walk = Walk { retain_graph, create_graph, train_mode };
-    let found = py.detach(|| run_grad(&heads, &variables, &grads, walk))?;
+    let found = run_grad(&heads, &variables, &grads, walk, &|rest| py.detach(rest))?;
     let list: Vec<_> = found.into_iter().map(|v| PyNDArray::wrap(py, v)).collect::<PyResult<_>>()?;
     PyList::new(py, list)
 }
@@ -187,6 +198,7 @@ fn attach_function<'py>(
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<PyScope>()?;
+    m.add_function(wrap_pyfunction!(record, m)?)?;
     m.add_function(wrap_pyfunction!(is_recording, m)?)?;
     m.add_function(wrap_pyfunction!(is_training, m)?)?;
     m.add_function(wrap_pyfunction!(set_recording, m)?)?;

@@ -1,16 +1,18 @@
 //! One callable type for all ops: a record as a Python function or method.
 
-use crate::autograd::NDArray;
 use crate::base::Error;
 use crate::base::error::Kind as ErrorKind;
 use crate::graph::op::Kind;
 use crate::graph::params::Default;
-use crate::graph::{Args, Op, Param, Var, apply, apply1};
+use crate::graph::{Args, Op, Param, Var, apply, apply_own, apply1};
 use crate::ops;
-use crate::python::args::{kind_name, kind_type, parse};
-use crate::python::ndarray::{PyNDArray, number};
+use crate::python::args::{kind_name, kind_type};
+use crate::python::bind::{Call, Form, bind};
+use crate::python::ndarray::PyNDArray;
+use crate::tensor::{Scalar, Tensor};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyString, PyTuple};
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyList, PyTuple};
 use smallvec::SmallVec;
 
 /// Elements from which other Python threads may run while an op computes.
@@ -19,155 +21,15 @@ const DETACH: usize = 16 << 10;
 // An operator of `oxgrad.nd`, made from its record. No doc comment: it would hide the docstring of each operator.
 #[pyclass(frozen, name = "Operator", module = "oxgrad._core")]
 pub struct PyOp {
-    op: &'static Op,
+    form: &'static Form,
     name: &'static str,
 }
 
 // An operator bound to the array whose method it is.
 #[pyclass(frozen, name = "BoundOperator", module = "oxgrad._core")]
 pub struct PyBoundOp {
-    op: &'static Op,
+    form: &'static Form,
     this: Py<PyNDArray>,
-}
-
-type Inputs = SmallVec<[Var; 3]>;
-
-/// An array argument, and its handle where it has one.
-fn input(op: &'static Op, name: &str, value: &Bound<'_, PyAny>) -> PyResult<(Var, Option<NDArray>)> {
-    if let Ok(array) = value.cast::<PyNDArray>() {
-        let handle = &array.get().inner;
-        return Ok((handle.var()?, (!op.writes.is_empty()).then(|| handle.clone())));
-    }
-    // MXNet's helpers of two operands take numbers in either place.
-    if matches!(op.kind, Kind::Map(_))
-        && op.inputs.len() == 2
-        && let Some(scalar) = number(value)
-    {
-        return Ok((Var::new(crate::tensor::Tensor::Scalar(scalar)), None));
-    }
-    let message = format!("{}: Argument {name} must have NDArray type, but got {}", op.name, value.repr()?);
-    Err(Error::new(ErrorKind::Assert, message).into())
-}
-
-struct Call<'py> {
-    inputs: Inputs,
-    /// Of the inputs, where the op writes to some.
-    handles: SmallVec<[Option<NDArray>; 3]>,
-    args: Args,
-    out: Option<Bound<'py, PyAny>>,
-}
-
-/// Splits Python arguments into arrays, parameters and `out`.
-#[inline]
-fn bind<'py>(
-    op: &'static Op,
-    this: Option<&Bound<'py, PyAny>>,
-    positional: &Bound<'py, PyTuple>,
-    keywords: Option<&Bound<'py, PyDict>>,
-) -> PyResult<Call<'py>> {
-    let mut call = Call { inputs: Inputs::new(), handles: SmallVec::new(), args: Args::new(), out: None };
-    let variadic = op.inputs.first().is_some_and(|name| name.starts_with('*'));
-    let mut given: SmallVec<[Option<Bound<'py, PyAny>>; 4]> = smallvec::smallvec![None; op.inputs.len()];
-    op.params.iter().for_each(|spec| call.args.push(spec.default.value()));
-    let mut named: SmallVec<[bool; 16]> = SmallVec::from_elem(false, op.params.len());
-    let mut next_param = 0;
-    let mut seen = 0;
-    let push = |call: &mut Call<'py>, name: &str, value: &Bound<'py, PyAny>| -> PyResult<()> {
-        let (var, handle) = input(op, name, value)?;
-        call.inputs.push(var);
-        if !op.writes.is_empty() {
-            call.handles.push(handle);
-        }
-        Ok(())
-    };
-    for value in this.cloned().into_iter().chain(positional.iter()) {
-        let is_array = value.cast::<PyNDArray>().is_ok();
-        if variadic {
-            if is_array || seen == call.inputs.len() && next_param == 0 && !is_param_like(&value) {
-                push(&mut call, &op.inputs[0][1..], &value)?;
-                seen += 1;
-                continue;
-            }
-        } else if seen < given.len() {
-            let optional = op.inputs[seen].ends_with('?');
-            if is_array || !optional {
-                given[seen] = Some(value);
-                seen += 1;
-                continue;
-            }
-            if value.is_none() {
-                seen += 1;
-                continue;
-            }
-        }
-        // After the parameters comes `out`, as in MXNet's generated functions.
-        if next_param < op.params.len() {
-            call.args[next_param] = parse(op.name, &op.params[next_param], &value)?;
-            named[next_param] = true;
-            next_param += 1;
-        } else if next_param == op.params.len() && call.out.is_none() {
-            if !value.is_none() {
-                call.out = Some(value);
-            }
-            next_param += 1;
-        } else if !value.is_none() && !value.is_instance_of::<PyString>() {
-            let message = format!("{}: too many positional arguments, expected {}", op.name, signature(op));
-            return Err(Error::typ(message).into());
-        }
-    }
-    if let Some(keywords) = keywords {
-        for (key, value) in keywords.iter() {
-            let key = key.cast::<PyString>()?.to_str()?;
-            if let Some(i) = op.params.iter().position(|p| p.name == key) {
-                call.args[i] = parse(op.name, &op.params[i], &value)?;
-                named[i] = true;
-            } else if let Some(i) = op.inputs.iter().position(|n| n.trim_end_matches('?') == key) {
-                if !value.is_none() {
-                    given[i] = Some(value);
-                }
-            } else if key == "out" {
-                if !value.is_none() {
-                    call.out = Some(value);
-                }
-            } else if key != "name" && key != "ctx" && key != "num_args" && !(op.params.is_empty()) {
-                let known: Vec<_> = op.params.iter().map(|p| p.name).collect();
-                let message =
-                    format!("{}: Cannot find argument '{key}', Possible Arguments: {}", op.name, known.join(", "));
-                return Err(Error::op(message).into());
-            }
-        }
-    }
-    if !variadic {
-        for (name, value) in op.inputs.iter().zip(&given) {
-            let plain = name.trim_end_matches('?');
-            match value {
-                Some(value) => push(&mut call, plain, value)?,
-                None if name.ends_with('?') => {}
-                None => {
-                    let message = format!(
-                        "{}: expects {} inputs, but got {}: '{plain}' is missing, expected {}",
-                        op.name,
-                        op.inputs.len(),
-                        call.inputs.len(),
-                        signature(op)
-                    );
-                    return Err(Error::op(message).into());
-                }
-            }
-        }
-    }
-    if let Some((spec, _)) = op.params.iter().zip(&named).find(|(p, named)| !**named && p.default == Default::Required)
-    {
-        let message =
-            format!("{}: Required parameter {} of {} is not presented", op.name, spec.name, kind_name(spec.kind));
-        return Err(Error::op(message).into());
-    }
-    Ok(call)
-}
-
-/// Whether a positional value after arrays can only be a parameter.
-fn is_param_like(value: &Bound<'_, PyAny>) -> bool {
-    value.extract::<f64>().is_ok() || value.is_none() || value.is_instance_of::<PyString>()
 }
 
 /// A call with arrays alone, as many as the op has, of an element function without parameters: nothing to bind, and
@@ -184,48 +46,75 @@ fn plain_call<'py>(
         return Ok(None);
     }
     let mut inputs: SmallVec<[Var; 2]> = SmallVec::new();
-    if let Some(Ok(array)) = this.map(|this| this.cast::<PyNDArray>()) {
+    let mut add = |value: &Bound<'py, PyAny>| -> PyResult<bool> {
+        let Ok(array) = value.cast::<PyNDArray>() else { return Ok(false) };
         inputs.push(array.get().inner.var()?);
+        Ok(true)
+    };
+    if let Some(this) = this
+        && !add(this)?
+    {
+        return Ok(None);
     }
     for value in positional.iter_borrowed() {
-        match value.cast::<PyNDArray>() {
-            Ok(array) => inputs.push(array.get().inner.var()?),
-            Err(_) => return Ok(None),
+        if !add(&value)? {
+            return Ok(None);
         }
     }
-    Ok(Some(apply1(op, &inputs, &Args::new())?))
+    Ok(Some(match inputs.len() {
+        1 => match inputs.pop() {
+            Some(one) => apply_own(op, [one])?,
+            None => return Ok(None),
+        },
+        2 => match inputs.into_inner() {
+            Ok(two) => apply_own(op, two)?,
+            Err(_) => return Ok(None),
+        },
+        _ => apply1(op, &inputs, &Args::new())?,
+    }))
+}
+
+/// Elements that an op reads, or makes where it reads none; many where nobody knows.
+fn work(form: &Form, call: &Call<'_>) -> usize {
+    if !form.op.inputs.is_empty() {
+        return call.inputs.iter().map(Var::numel).sum();
+    }
+    match form.shape.map(|i| &call.args[i]) {
+        Some(Param::Ints(dims)) => dims.iter().fold(1, |n: usize, &d| n.saturating_mul(d.max(0) as usize)),
+        _ => usize::MAX,
+    }
 }
 
 fn run<'py>(
     py: Python<'py>,
-    op: &'static Op,
+    form: &Form,
     this: Option<&Bound<'py, PyAny>>,
     positional: &Bound<'py, PyTuple>,
     keywords: Option<&Bound<'py, PyDict>>,
 ) -> PyResult<Bound<'py, PyAny>> {
+    let op = form.op;
     if let Some(var) = plain_call(op, this, positional, keywords)? {
         return Ok(PyNDArray::wrap(py, var)?.into_any());
     }
-    let mut call = bind(op, this, positional, keywords)?;
-    if op.inputs.is_empty()
-        && let Some(i) = op.params.iter().position(|p| p.name == "ctx")
+    let mut call = bind(form, this, positional, keywords)?;
+    if let Some(i) = form.context
         && call.args[i] == Param::None
     {
         call.args[i] = Param::Device(crate::python::context::current(py)?);
     }
-    let work: usize = call.inputs.iter().map(Var::numel).sum();
-    let outs = if work >= DETACH || op.inputs.is_empty() {
+    let mut outs = if work(form, &call) >= DETACH {
         crate::python::system::check_signals(py)?;
         py.detach(|| apply(op, &call.inputs, &call.args))?
     } else {
         apply(op, &call.inputs, &call.args)?
     };
-    let mut outs = outs;
-    let writes = op.written(call.inputs.len());
-    let shown = outs.len().saturating_sub(writes.len());
-    for (var, i) in outs.drain(shown..).zip(writes) {
-        if let Some(Some(handle)) = call.handles.get(i) {
-            handle.assign(op.name, var)?;
+    if !op.writes.is_empty() {
+        let writes = op.written(call.inputs.len());
+        let shown = outs.len().saturating_sub(writes.len());
+        for (var, i) in outs.drain(shown..).zip(writes) {
+            if let Some(Some(handle)) = call.handles.get(i) {
+                handle.assign(op.name, var)?;
+            }
         }
     }
     if let Some(out) = call.out {
@@ -234,23 +123,25 @@ fn run<'py>(
     if let [_] = outs.as_slice()
         && let Some(var) = outs.pop()
     {
-        // Numbers in, number out.
-        if let crate::tensor::Tensor::Scalar(s) = var.tensor {
-            let whole = call
-                .inputs
-                .iter()
-                .all(|v| matches!(v.tensor, crate::tensor::Tensor::Scalar(crate::tensor::Scalar::Int(_))));
-            let v = s.to_f64();
-            return if whole && v.fract() == 0.0 && v.abs() < 9e15 {
-                Ok((v as i64).into_pyobject(py)?.into_any())
-            } else {
-                Ok(v.into_pyobject(py)?.into_any())
-            };
-        }
-        return Ok(PyNDArray::wrap(py, var)?.into_any());
+        return match var.tensor {
+            Tensor::Scalar(s) => number_out(py, &call.inputs, s),
+            Tensor::Array(_) => Ok(PyNDArray::wrap(py, var)?.into_any()),
+        };
     }
     let list: Vec<_> = outs.into_iter().map(|v| PyNDArray::wrap(py, v)).collect::<PyResult<_>>()?;
     Ok(PyList::new(py, list)?.into_any())
+}
+
+/// Numbers in, number out.
+#[cold]
+fn number_out<'py>(py: Python<'py>, inputs: &[Var], result: Scalar) -> PyResult<Bound<'py, PyAny>> {
+    let whole = inputs.iter().all(|v| matches!(v.tensor, Tensor::Scalar(Scalar::Int(_))));
+    let v = result.to_f64();
+    Ok(if whole && v.fract() == 0.0 && v.abs() < 9e15 {
+        (v as i64).into_pyobject(py)?.into_any()
+    } else {
+        v.into_pyobject(py)?.into_any()
+    })
 }
 
 fn assign_out<'py>(op: &'static Op, outs: Vec<Var>, out: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
@@ -353,7 +244,7 @@ impl PyOp {
         args: &Bound<'py, PyTuple>,
         kwargs: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        run(py, self.op, None, args, kwargs)
+        run(py, self.form, None, args, kwargs)
     }
     fn __get__<'py>(
         slf: Bound<'py, Self>,
@@ -362,7 +253,7 @@ impl PyOp {
     ) -> PyResult<Bound<'py, PyAny>> {
         match obj.cast::<PyNDArray>() {
             Ok(array) => {
-                let bound = PyBoundOp { op: slf.get().op, this: array.clone().unbind() };
+                let bound = PyBoundOp { form: slf.get().form, this: array.clone().unbind() };
                 Ok(Bound::new(obj.py(), bound)?.into_any())
             }
             Err(_) => Ok(slf.into_any()),
@@ -378,14 +269,14 @@ impl PyOp {
     }
     #[getter]
     fn __doc__(&self) -> String {
-        doc(self.op)
+        doc(self.form.op)
     }
     #[getter]
     fn __text_signature__(&self) -> String {
-        format!("({})", parameters(self.op, false).join(", ").replace("=...", "=None"))
+        format!("({})", parameters(self.form.op, false).join(", ").replace("=...", "=None"))
     }
     fn __repr__(&self) -> String {
-        format!("<operator {}>", signature(self.op))
+        format!("<operator {}>", signature(self.form.op))
     }
     fn __reduce__(&self, py: Python<'_>) -> PyResult<(Py<PyAny>, (&'static str,))> {
         Ok((py.import("oxgrad._core")?.getattr("operator")?.unbind(), (self.name,)))
@@ -401,25 +292,31 @@ impl PyBoundOp {
         args: &Bound<'py, PyTuple>,
         kwargs: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        run(py, self.op, Some(self.this.bind(py).as_any()), args, kwargs)
+        run(py, self.form, Some(self.this.bind(py).as_any()), args, kwargs)
     }
     #[getter]
     fn __name__(&self) -> &'static str {
-        self.op.name
+        self.form.op.name
     }
     #[getter]
     fn __doc__(&self) -> String {
-        doc(self.op)
+        doc(self.form.op)
     }
+}
+
+/// The forms of all ops, in the order of their records.
+fn forms(py: Python<'_>) -> &'static [Form] {
+    static FORMS: PyOnceLock<Vec<Form>> = PyOnceLock::new();
+    FORMS.get_or_init(py, || ops::all().map(|op| Form::new(py, op)).collect())
 }
 
 /// The operator of a name.
 #[pyfunction]
-fn operator(name: &str) -> PyResult<PyOp> {
-    match ops::find(name) {
-        Some(op) => Ok(PyOp { op, name: op.aliases.iter().copied().find(|a| *a == name).unwrap_or(op.name) }),
-        None => Err(Error::new(ErrorKind::Key, format_args!("operator: no operator '{name}'")).into()),
-    }
+fn operator(py: Python<'_>, name: &str) -> PyResult<PyOp> {
+    let named = |form: &&Form| form.op.name == name || form.op.aliases.contains(&name);
+    let form = forms(py).iter().find(named);
+    let form = form.ok_or_else(|| Error::new(ErrorKind::Key, format_args!("operator: no operator '{name}'")))?;
+    Ok(PyOp { form, name: form.op.aliases.iter().copied().find(|a| *a == name).unwrap_or(form.op.name) })
 }
 
 /// Every record as a dictionary: what docs, stubs and the table-driven tests are made from.
@@ -482,9 +379,10 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(records, m)?)?;
     let class = py.get_type::<PyNDArray>();
     let all = PyDict::new(py);
-    for op in ops::all() {
+    for form in forms(py) {
+        let op = form.op;
         for name in std::iter::once(op.name).chain(op.aliases.iter().copied()) {
-            let object = Bound::new(py, PyOp { op, name })?;
+            let object = Bound::new(py, PyOp { form, name })?;
             all.set_item(name, &object)?;
             if op.method && !name.starts_with('_') && !class.hasattr(name)? {
                 class.setattr(name, object)?;

@@ -5,6 +5,7 @@ use crate::base::{Device, Error};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyString;
+use std::cell::Cell;
 
 /// The device of a `Context`, or of its text (`'cpu(0)'`).
 pub fn parse(value: &Bound<'_, PyAny>) -> PyResult<Device> {
@@ -38,8 +39,26 @@ pub fn object<'py>(py: Python<'py>, device: Device) -> PyResult<Bound<'py, PyAny
     CLASS.import(py, "oxgrad.context", "Context")?.call1((device.kind.name(), device.id))
 }
 
+thread_local! {
+    /// How many contexts this thread is in.
+    static DEPTH: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Counts the contexts that this thread is in: outside of all there is nothing to ask Python for.
+#[pyfunction]
+fn _entered(inside: bool) {
+    DEPTH.set(if inside { DEPTH.get() + 1 } else { DEPTH.get().saturating_sub(1) });
+}
+
+pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_function(wrap_pyfunction!(_entered, m)?)
+}
+
 /// The current context of this thread, as `with mx.cpu(1):` sets it.
 pub fn current(py: Python<'_>) -> PyResult<Device> {
+    if DEPTH.get() == 0 {
+        return Ok(Device::CPU);
+    }
     static STACK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let current = STACK.import(py, "oxgrad.context", "_current_or_none")?.call0()?;
     if current.is_none() { Ok(Device::CPU) } else { parse(&current) }

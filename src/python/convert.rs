@@ -9,7 +9,7 @@ use crate::tensor::Tensor;
 use crate::with_dtype;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyFloat, PyInt, PyList, PyString, PyTuple};
+use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyList, PyString, PyTuple};
 
 const NOT_AN_ARRAY: &str =
     "array: source_array must be array like object: a number, a regular nest of lists, or an array";
@@ -52,6 +52,10 @@ fn nested(value: &Bound<'_, PyAny>, depth: usize, shape: &mut Shape, out: &mut N
             // The first element of each level sets the shape; a number met before makes the nest ragged.
             if !out.floats.is_empty() || depth > 32 {
                 return None;
+            }
+            if shape.iter().all(|&d| d == 1) {
+                out.floats.reserve(len);
+                out.ints.reserve(if out.all_int { len } else { 0 });
             }
             shape.push(len);
         } else if shape[depth] != len {
@@ -142,6 +146,23 @@ pub fn numpy_class<'py>(py: Python<'py>, dtype: DType) -> PyResult<Bound<'py, Py
             .collect::<PyResult<Vec<_>>>()
     })?;
     Ok(classes[dtype as usize].bind(py).clone())
+}
+
+/// The only element of an array as NumPy's scalar. Made from its bytes, as unpickling does: NumPy's classes take a
+/// Python number by way of an array.
+pub fn scalar<'py>(py: Python<'py>, tensor: &Tensor) -> PyResult<Bound<'py, PyAny>> {
+    static MAKE: PyOnceLock<(Py<PyAny>, Vec<Py<PyAny>>)> = PyOnceLock::new();
+    let dtype = tensor.dtype();
+    let (make, dtypes) = once(py, &MAKE, || {
+        let of = py.import("numpy")?.getattr("dtype")?;
+        let dtypes: Vec<_> =
+            DType::ALL.iter().map(|d| Ok(of.call1((numpy_class(py, *d)?,))?.unbind())).collect::<PyResult<_>>()?;
+        let make = numpy_class(py, DType::F32)?.call0()?.call_method0("__reduce__")?.get_item(0)?;
+        Ok((make.unbind(), dtypes))
+    })?;
+    let (storage, size) = (tensor.storage()?, dtype.size());
+    let bytes = PyBytes::new(py, storage.buffer.slice::<u8>(storage.offset * size, size));
+    make.bind(py).call1((dtypes[dtype as usize].bind(py), bytes))
 }
 
 /// The value of a cell, made first where it has none. Nothing is held meanwhile: an import takes long, and a fork while

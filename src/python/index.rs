@@ -4,20 +4,22 @@ use crate::autograd::NDArray;
 use crate::base::error::catch;
 use crate::base::layout::copied;
 use crate::base::{DType, Error, Layout, Result, Shape};
-use crate::graph::params::Ints;
 use crate::graph::{Var, mode};
 use crate::ops::getitem::{PickParams, index_var, picked};
 use crate::python::convert;
 use crate::python::error::guard;
-use crate::python::ndarray::{PyNDArray, number};
+use crate::python::ndarray::PyNDArray;
+use crate::python::operand::number;
+use crate::python::rows::{Rows, pick, rows};
 use crate::tensor::{Scalar, Tensor};
 use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyEllipsis, PyFloat, PyInt, PyList, PyRange, PySlice, PyString, PyTuple};
 use smallvec::{SmallVec, smallvec};
 
 /// One entry of a key after `...` has been spread.
-enum Item {
+pub enum Item {
     /// A whole number: the axis goes.
     At(i64),
     Slice {
@@ -157,9 +159,7 @@ fn resolve(shape: &[usize], key: &Bound<'_, PyAny>) -> PyResult<Key> {
         } else if let Some(i) = whole(entry) {
             let dim = shape[axis] as i64;
             if i < -dim || i >= dim {
-                return Err(PyIndexError::new_err(format!(
-                    "index {i} is out of bounds for axis {axis} with size {dim}"
-                )));
+                return Err(out_of_bounds(i, axis, dim));
             }
             items.push(Item::At(if i < 0 { i + dim } else { i }));
             axis += 1;
@@ -170,9 +170,11 @@ fn resolve(shape: &[usize], key: &Bound<'_, PyAny>) -> PyResult<Key> {
 }
 
 fn slice_item(slice: &Bound<'_, PySlice>, dim: usize) -> PyResult<Item> {
-    for part in ["start", "stop", "step"] {
+    let py = slice.py();
+    for part in [intern!(py, "start"), intern!(py, "stop"), intern!(py, "step")] {
         // An NDArray has __index__, but a float one as a bound is a mistake.
-        if slice.getattr(part)?.cast::<PyNDArray>().is_ok() {
+        let bound = slice.getattr(part)?;
+        if !bound.is_none() && !bound.is_exact_instance_of::<PyInt>() && bound.cast::<PyNDArray>().is_ok() {
             return Err(PyTypeError::new_err("slice bounds must be ints, got an NDArray: use asscalar()"));
         }
     }
@@ -185,7 +187,7 @@ fn many(tensor: &Tensor, dim: usize, axis: usize) -> PyResult<Item> {
     let mut index: Vec<i64> = tensor.to_vec::<i64>()?;
     for i in &mut index {
         if *i < -(dim as i64) || *i >= dim as i64 {
-            return Err(PyIndexError::new_err(format!("index {i} is out of bounds for axis {axis} with size {dim}")));
+            return Err(out_of_bounds(*i, axis, dim as i64));
         }
         if *i < 0 {
             *i += dim as i64;
@@ -218,152 +220,29 @@ fn mask_items(mask: &Tensor, shape: &[usize], items: &mut Vec<Item>) -> PyResult
     Ok(())
 }
 
-/// A key without arrays as a strided pick; the shape follows MXNet: what would be `()` is `(1,)`.
-fn pick(shape: &[usize], items: &[Item]) -> PickParams {
-    let mut p = PickParams { start: Ints::new(), step: Ints::new(), count: Ints::new(), shape: Ints::new() };
-    for item in items {
-        let (start, step, count) = match item {
-            Item::New => {
-                p.shape.push(1);
-                continue;
-            }
-            Item::At(i) => (*i, 1, 1),
-            Item::Slice { start, step, count } => {
-                p.shape.push(*count);
-                (*start, *step, *count)
-            }
-            Item::Many { .. } => (0, 1, shape[p.start.len()] as i64),
-        };
-        p.start.push(start);
-        p.step.push(step);
-        p.count.push(count);
-    }
-    if p.shape.is_empty() || items.iter().all(|i| matches!(i, Item::At(_) | Item::New)) {
-        p.shape = smallvec![1];
-    }
-    p
-}
-
-/// A key with arrays: the numbers of rows of an array whose indexed axes were brought to the front.
-struct Rows {
-    /// The basic part, with indexed axes whole.
-    basic: PickParams,
-    /// After the basic part: indexed axes first, the others behind.
-    order: Vec<usize>,
-    /// Row numbers, and the shape they broadcast to.
-    index: Vec<i64>,
-    shape: Shape,
-    /// Lengths of the other axes.
-    rest: Shape,
-    /// Where the index shape goes among the other axes.
-    place: usize,
-}
-
-fn rows(shape: &[usize], items: &[Item]) -> Result<Rows> {
-    // Whole numbers beside arrays index like arrays; NumPy's rule then places the result.
-    let mut basic = PickParams { start: Ints::new(), step: Ints::new(), count: Ints::new(), shape: Ints::new() };
-    let (mut indexed, mut others) = (Vec::new(), Vec::new());
-    let mut lists: Vec<(Shape, Vec<i64>)> = Vec::new();
-    let (mut first_run, mut last_was_array, mut runs) = (0usize, false, 0usize);
-    for item in items {
-        let axis = basic.shape.len();
-        let mut array = |shape: Shape, index: Vec<i64>| {
-            lists.push((shape, index));
-            indexed.push(axis);
-            if !last_was_array {
-                runs += 1;
-                if runs == 1 {
-                    first_run = others.len();
-                }
-            }
-            last_was_array = true;
-        };
-        match item {
-            Item::New => {
-                others.push(axis);
-                basic.shape.push(1);
-                last_was_array = false;
-                continue;
-            }
-            Item::At(i) => array(smallvec![], vec![*i]),
-            Item::Many { shape, index } => array(shape.clone(), index.clone()),
-            Item::Slice { .. } => {
-                others.push(axis);
-                last_was_array = false;
-            }
-        }
-        let (start, step, count) = match item {
-            Item::Slice { start, step, count } => (*start, *step, *count),
-            _ => (0, 1, shape[basic.start.len()] as i64),
-        };
-        basic.start.push(start);
-        basic.step.push(step);
-        basic.count.push(count);
-        basic.shape.push(count);
-    }
-    let mut joined: Shape = smallvec![];
-    for (dims, _) in &lists {
-        joined = crate::base::layout::broadcast(&joined, dims).ok_or_else(|| {
-            Error::value(format_args!(
-                "shape mismatch: indexing arrays with shapes {} and {}: shape1={} is not broadcastable to shape2={}",
-                crate::base::layout::show(&joined),
-                crate::base::layout::show(dims),
-                crate::base::layout::show(&joined),
-                crate::base::layout::show(dims)
-            ))
-        })?;
-    }
-    let n: usize = joined.iter().product();
-    let mut index = vec![0i64; n];
-    for ((dims, list), &axis) in lists.iter().zip(&indexed) {
-        let strides = Layout::contiguous(dims).broadcast_to(&joined);
-        let size = basic.shape[axis];
-        let mut flat = 0;
-        let place = |at: usize, i: i64, total: &mut Vec<i64>| total[at] = total[at] * size + i;
-        crate::cpu::moves::for_each_row(&strides, |_, start, step, len| {
-            for k in 0..len {
-                place(flat, list[(start as isize + k as isize * step) as usize], &mut index);
-                flat += 1;
-            }
-        });
-    }
-    let rest: Shape = others.iter().map(|&a| basic.shape[a] as usize).collect();
-    let place = if runs == 1 { first_run } else { 0 };
-    let order = indexed.iter().chain(&others).copied().collect();
-    Ok(Rows { basic, order, index, shape: joined, rest, place })
-}
-
-impl Rows {
-    /// The shape of `x[key]`, `(1,)` where it would be `()`.
-    fn result_shape(&self) -> Shape {
-        let mut out: Shape = self.rest[..self.place].into();
-        out.extend(self.shape.iter().copied());
-        out.extend(self.rest[self.place..].iter().copied());
-        if out.is_empty() { smallvec![1] } else { out }
-    }
-    /// Axes that take `index.shape + rest` to the result's order.
-    fn placement(&self) -> Vec<usize> {
-        let k = self.shape.len();
-        (k..k + self.place).chain(0..k).chain(k + self.place..k + self.rest.len()).collect()
-    }
-    fn row_count(&self) -> usize {
-        let n = self.order.len() - self.rest.len();
-        self.order[..n].iter().map(|&a| self.basic.shape[a] as usize).product()
-    }
-}
-
-/// Row `i` as its number and its shape, `(1,)` for a single element; `None` for another key.
+/// Rows side by side: where they begin, and the shape of what they are. One row given by its number has no axis for it,
+/// and shape `(1,)` where it is a single element. `None` for another key.
 #[inline]
-fn row(shape: &[usize], key: &Bound<'_, PyAny>) -> PyResult<Option<(usize, Shape)>> {
+fn rows_of(shape: &[usize], key: &Bound<'_, PyAny>) -> PyResult<Option<(usize, Shape)>> {
     let [rows, rest @ ..] = shape else { return Ok(None) };
+    if let Ok(slice) = key.cast_exact::<PySlice>() {
+        let Item::Slice { start, step: 1, count: count @ 1.. } = slice_item(slice, *rows)? else { return Ok(None) };
+        let mut shape = copied(shape);
+        shape[0] = count as usize;
+        return Ok(Some((start as usize, shape)));
+    }
     let Ok(i) = key.cast_exact::<PyInt>() else { return Ok(None) };
     let (i, rows) = (i.extract::<i64>().unwrap_or(i64::MAX), *rows as i64);
     if i < -rows || i >= rows {
-        let message = format!("index {i} is out of bounds for axis 0 with size {rows}");
-        return Err(PyIndexError::new_err(message));
+        return Err(out_of_bounds(i, 0, rows));
     }
     let shape = if rest.is_empty() { copied(&[1]) } else { copied(rest) };
     Ok(Some((if i < 0 { i + rows } else { i } as usize, shape)))
+}
+
+#[cold]
+fn out_of_bounds(i: i64, axis: usize, dim: i64) -> PyErr {
+    PyIndexError::new_err(format!("index {i} is out of bounds for axis {axis} with size {dim}"))
 }
 
 pub fn get<'py>(py: Python<'py>, array: &NDArray, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyNDArray>> {
@@ -372,15 +251,16 @@ pub fn get<'py>(py: Python<'py>, array: &NDArray, key: &Bound<'py, PyAny>) -> Py
 
 fn picked_by<'py>(py: Python<'py>, array: &NDArray, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyNDArray>> {
     let var = array.var()?;
-    // One row that need not be recorded: a run of memory, without a key to resolve or an op to apply.
-    if !(mode::is_recording() && var.edge.is_some())
-        && let Some((i, shape)) = row(var.shape(), key)?
+    // Rows that need not be recorded: a run of memory, without a key to resolve or an op to apply.
+    if !(var.edge.is_some() && mode::is_recording())
+        && let Some((i, shape)) = rows_of(var.shape(), key)?
     {
         let storage = var.tensor.storage()?;
-        let strides = if var.ndim() == 1 { &storage.strides } else { &storage.strides[1..] };
+        let gone = var.ndim() - if var.ndim() == 1 { 1 } else { shape.len() };
         let at = storage.offset as isize + i as isize * storage.strides[0];
-        let layout = Layout { shape: copied(&shape), strides: copied(strides), offset: at as usize };
-        let first = i * shape.iter().product::<usize>();
+        let strides = copied(&storage.strides[gone..]);
+        let first = i * var.shape()[1..].iter().product::<usize>();
+        let layout = Layout { shape: copied(&shape), strides, offset: at as usize };
         return PyNDArray::handle(py, array.view(first, shape, Var::new(var.tensor.with_layout(layout)?)));
     }
     let key = resolve(var.shape(), key)?;
@@ -461,12 +341,12 @@ fn write_by(array: &NDArray, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -
     let dtype = array.dtype();
     let value = value_var(value, dtype)?;
     if let Tensor::Scalar(number) = value.tensor
-        && let Some((i, row)) = row(&shape, key)?
+        && let Some((i, rows)) = rows_of(&shape, key)?
     {
         array.check_part("setitem", &value)?;
-        let n: usize = row.iter().product();
+        let (n, row): (usize, usize) = (rows.iter().product(), shape[1..].iter().product());
         return Ok(array.modify(|buffer, offset| {
-            crate::with_dtype!(dtype, T => buffer.slice_mut::<T>(offset + i * n, n).fill(number.to::<T>()));
+            crate::with_dtype!(dtype, T => buffer.slice_mut::<T>(offset + i * row, n).fill(number.to::<T>()));
             Ok(())
         })?);
     }

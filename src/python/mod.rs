@@ -2,6 +2,7 @@
 
 mod args;
 mod autograd;
+mod bind;
 mod callable;
 mod context;
 mod convert;
@@ -11,13 +12,15 @@ mod gpu;
 mod index;
 mod interop;
 mod ndarray;
+mod operand;
+mod rows;
+mod shape;
 mod system;
 
 use pyo3::prelude::*;
 
-// An op on few elements makes and drops a handful of small blocks: what the allocator costs is a fifth of its time.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: crate::base::buffer::Allocator = crate::base::buffer::Allocator;
 
 /// The compiled half of `oxgrad`.
 #[pymodule(gil_used = false)]
@@ -27,6 +30,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<ndarray::PyNDArray>()?;
     callable::register(m)?;
     autograd::register(m)?;
+    context::register(m)?;
     convert::register(m)?;
     files::register(m)?;
     gpu::register(m)?;

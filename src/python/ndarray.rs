@@ -1,52 +1,22 @@
 //! `NDArray`: the class a user holds. Methods that are ops come from their records; here is the rest.
 
 use crate::autograd::{GradReq, NDArray};
-use crate::base::error::{Kind, catch};
-use crate::base::{Error, Shape};
-use crate::graph::params::Ints;
-use crate::graph::{Args, Op, Var, apply1};
+use crate::base::Error;
+use crate::graph::{Args, Op, Var, apply_own, apply1};
 use crate::ops::binary as b;
-use crate::python::args::{dtype as parse_dtype, int};
-use crate::python::{autograd, context, convert, index, interop};
-use crate::tensor::{Scalar, Tensor};
+use crate::python::args::dtype as parse_dtype;
+use crate::python::operand::operand;
+use crate::python::{autograd, context, convert, index, interop, shape};
+use crate::tensor::Scalar;
 use pyo3::basic::CompareOp;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyTuple};
+use pyo3::types::{PyBool, PyBytes, PyDict, PyList, PyTuple};
 
 /// A multi-dimensional array on a device, with MXNet's methods and operators.
 #[pyclass(frozen, weakref, name = "NDArray", module = "oxgrad.ndarray")]
 pub struct PyNDArray {
     pub inner: NDArray,
-}
-
-/// A Python or NumPy number.
-#[inline]
-pub fn number(value: &Bound<'_, PyAny>) -> Option<Scalar> {
-    if let Ok(v) = value.cast::<PyFloat>() {
-        return Some(Scalar::Float(v.value()));
-    }
-    if let Ok(v) = value.cast::<PyInt>() {
-        // A bool is an int too. What does not fit 64 bits is taken as a float, as MXNet's text transport does.
-        return v.extract::<i64>().map(Scalar::Int).or_else(|_| v.extract::<f64>().map(Scalar::Float)).ok();
-    }
-    numpy_number(value)
-}
-
-#[cold]
-fn numpy_number(value: &Bound<'_, PyAny>) -> Option<Scalar> {
-    let class = value.get_type();
-    if class.module().ok()?.to_str().ok()? != "numpy" || value.hasattr("__len__").ok()? && value.len().is_ok() {
-        return None;
-    }
-    if value.getattr("ndim").ok()?.extract::<usize>().ok()? != 0 {
-        return None;
-    }
-    let item = value.call_method0("item").ok()?;
-    if item.is_instance_of::<PyBool>() || item.is_instance_of::<PyInt>() {
-        return item.extract::<i64>().ok().map(Scalar::Int);
-    }
-    item.extract::<f64>().ok().map(Scalar::Float)
 }
 
 impl PyNDArray {
@@ -58,22 +28,6 @@ impl PyNDArray {
     pub fn handle(py: Python<'_>, inner: NDArray) -> PyResult<Bound<'_, PyNDArray>> {
         Bound::new(py, PyNDArray { inner })
     }
-    /// The other operand: an array, a number, or a NumPy array, which takes this array's dtype.
-    #[inline]
-    fn operand(&self, other: &Bound<'_, PyAny>) -> PyResult<Option<Var>> {
-        if let Ok(array) = other.cast::<PyNDArray>() {
-            return Ok(Some(array.get().inner.var()?));
-        }
-        if let Some(scalar) = number(other) {
-            return Ok(Some(Var::new(Tensor::Scalar(scalar))));
-        }
-        let class = other.get_type();
-        if class.name()?.to_str()? == "ndarray" && class.module()?.to_str()? == "numpy" {
-            let tensor = convert::tensor(other, Some(self.inner.dtype()), self.inner.device())?;
-            return Ok(Some(Var::new(tensor)));
-        }
-        Ok(None)
-    }
     #[inline]
     fn arithmetic<'py>(
         &self,
@@ -82,16 +36,16 @@ impl PyNDArray {
         reflected: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = other.py();
-        let Some(other) = self.operand(other)? else {
+        let Some(other) = operand(&self.inner, other)? else {
             return Ok(py.NotImplemented().into_bound(py));
         };
         let this = self.inner.var()?;
         let inputs = if reflected { [other, this] } else { [this, other] };
-        Ok(PyNDArray::wrap(py, apply1(op, &inputs, &Args::new())?)?.into_any())
+        Ok(PyNDArray::wrap(py, apply_own(op, inputs)?)?.into_any())
     }
     fn in_place(&self, op: &'static Op, symbol: &str, other: &Bound<'_, PyAny>) -> PyResult<()> {
-        let other = self.operand(other)?.ok_or_else(|| unsupported(other))?;
-        let result = apply1(op, &[self.inner.var()?, other], &Args::new())?;
+        let other = operand(&self.inner, other)?.ok_or_else(|| unsupported(other))?;
+        let result = apply_own(op, [self.inner.var()?, other])?;
         Ok(self.inner.assign_result(symbol, result)?)
     }
     fn unary_method<'py>(&self, py: Python<'py>, op: &'static Op, args: Args) -> PyResult<Bound<'py, PyNDArray>> {
@@ -198,11 +152,7 @@ impl PyNDArray {
         if tensor.is_deferred() {
             py.detach(|| tensor.force())?;
         }
-        let class = convert::numpy_class(py, tensor.dtype())?;
-        match tensor.item()? {
-            Scalar::Float(v) => class.call1((v,)),
-            Scalar::Int(v) => class.call1((v,)),
-        }
+        convert::scalar(py, &tensor)
     }
     /// The only element as a Python number.
     fn item<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
@@ -217,8 +167,10 @@ impl PyNDArray {
     }
     /// Waits until the value is computed.
     fn wait_to_read(&self, py: Python<'_>) -> PyResult<()> {
-        let tensor = self.inner.tensor()?;
-        Ok(py.detach(|| tensor.force())?)
+        match self.inner.pending()? {
+            Some(tensor) => Ok(py.detach(|| tensor.force())?),
+            None => Ok(()),
+        }
     }
     #[pyo3(signature = (dtype=None, copy=None))]
     fn __array__<'py>(
@@ -461,70 +413,12 @@ impl PyNDArray {
         shape: &Bound<'py, PyTuple>,
         kwargs: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyNDArray>> {
-        let mut target: Option<Bound<'py, PyAny>> = match shape.len() {
-            0 => None,
-            1 => Some(shape.get_item(0)?),
-            _ => Some(shape.clone().into_any()),
-        };
-        let mut reverse = false;
-        for (key, value) in kwargs.into_iter().flat_map(|k| k.iter()) {
-            match key.extract::<String>()?.as_str() {
-                "shape" => target = Some(value),
-                "reverse" => reverse = value.extract()?,
-                other => {
-                    return Err(PyTypeError::new_err(format!(
-                        "reshape() got an unexpected keyword argument '{other}'"
-                    )));
-                }
-            }
-        }
-        let target = target.ok_or_else(|| Error::new(Kind::Assert, "reshape: shape must be given"))?;
-        if target.is_instance_of::<pyo3::types::PyString>() {
-            return Err(PyTypeError::new_err("reshape: shape must be ints"));
-        }
-        let code = |i: &Bound<'_, PyAny>| int(i).ok_or_else(|| PyTypeError::new_err("reshape: shape must be ints"));
-        let codes: Ints = match target.cast::<PyTuple>() {
-            Ok(tuple) => tuple.iter_borrowed().map(|i| code(&i)).collect::<PyResult<_>>()?,
-            Err(_) => match int(&target) {
-                Some(one) => Ints::from_slice(&[one]),
-                None => target.try_iter()?.map(|i| code(&i?)).collect::<PyResult<_>>()?,
-            },
-        };
-        let var = self.inner.var()?;
-        let fit = crate::ops::shape::resolve_reshape("reshape", var.shape(), &codes, reverse);
-        let dims: Shape = match fit {
-            Ok(dims) if !(codes.is_empty() && var.ndim() != 0) => dims,
-            // The method answers ValueError where the function has MXNetError.
-            _ => {
-                let tuple = PyTuple::new(py, codes.iter())?.repr()?.to_string();
-                return Err(PyValueError::new_err(format!(
-                    "Cannot reshape array of size {} into shape {tuple}",
-                    var.numel()
-                )));
-            }
-        };
-        let out = catch(|| var.reshape(&dims))?;
-        let out =
-            Var { tensor: out.tensor, edge: out.edge.or(if dims.as_slice() == var.shape() { var.edge } else { None }) };
-        PyNDArray::handle(py, self.inner.view(0, dims, out))
+        shape::reshape(py, &self.inner, shape, kwargs)
     }
     /// The array repeated to a larger shape by NumPy's rule.
     #[pyo3(signature = (shape))]
     fn broadcast_to<'py>(&self, py: Python<'py>, shape: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyNDArray>> {
-        let dims: Vec<usize> = match int(shape) {
-            Some(one) => vec![usize::try_from(one).unwrap_or(usize::MAX)],
-            None => shape.extract()?,
-        };
-        let var = self.inner.var()?;
-        if crate::base::layout::broadcast(var.shape(), &dims).is_none_or(|s| s.as_slice() != dims.as_slice()) {
-            let message = format!(
-                "cannot broadcast array with shape {} to {}",
-                crate::base::layout::show(var.shape()),
-                crate::base::layout::show(&dims)
-            );
-            return Err(PyValueError::new_err(message));
-        }
-        PyNDArray::wrap(py, catch(|| var.broadcast_to(&dims))?)
+        shape::broadcast_to(py, &self.inner, shape)
     }
 
     // ---- autograd ----
@@ -558,7 +452,7 @@ impl PyNDArray {
         let head_grad = out_grad.map(|g| g.get().inner.var()).transpose()?;
         let heads = [self.inner.var()?];
         let walk = crate::autograd::backward::Walk { retain_graph, create_graph: false, train_mode };
-        Ok(py.detach(|| crate::autograd::backward(&heads, &[head_grad], walk))?)
+        Ok(crate::autograd::backward_in(&heads, &[head_grad], walk, &|rest| py.detach(rest))?)
     }
 
     // ---- exchange ----

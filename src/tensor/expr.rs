@@ -1,13 +1,14 @@
 //! Deferred element work: building expressions, with every check made here, at the user's line.
 
 use crate::base::layout::{broadcast, bytes, show};
-use crate::base::{Buffer, DType, Error, Result, Shape};
+use crate::base::{Buffer, DType, Error, Layout, Result, Shape};
+use crate::cpu::repeat::fold_repeated;
 use crate::cpu::small::Operand;
 use crate::ensure;
 use crate::ir::program::Scalar;
 use crate::ir::tile::Compute;
 use crate::ir::{MapFn, ReduceFn};
-use crate::tensor::{Ready, Tensor, Value, small};
+use crate::tensor::{Ready, Storage, Tensor, Value, small};
 use smallvec::{SmallVec, smallvec};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -128,6 +129,9 @@ impl Tensor {
             return Tensor::map(name, f, &ins, imm);
         }
         let at_once = bytes(&shape, dtype)? <= SMALL * dtype.size();
+        if !at_once && let Some(single) = ins.iter().map(|t| t.single()).collect::<Option<SmallVec<[Tensor; 3]>>>() {
+            return Tensor::map(name, f, &single, imm)?.repeated(shape);
+        }
         let ins = ins.iter().map(|t| t.scalar_as(dtype)).collect();
         let out = Tensor::deferred(shape, first, dtype, Expr::Map { f, ins, imm: imm.into() })?;
         if at_once {
@@ -184,6 +188,49 @@ impl Tensor {
         Ok(out)
     }
 
+    /// The element that stands for all, as an array of one; a number as it is. `None` where elements may differ.
+    fn single(&self) -> Option<Tensor> {
+        let Tensor::Array(value) = self else { return Some(self.clone()) };
+        let storage = value.ready.get()?;
+        let repeats = value.shape.iter().zip(&storage.strides).all(|(&dim, &stride)| stride == 0 || dim == 1);
+        let one = Storage { buffer: storage.buffer.clone(), strides: smallvec![1], offset: storage.offset };
+        repeats.then(|| Tensor::ready(smallvec![1], value.dtype, value.device, one))
+    }
+
+    /// An array of one element repeated over a shape.
+    fn repeated(&self, shape: Shape) -> Result<Tensor> {
+        let (strides, offset) = (shape.iter().map(|_| 0).collect(), self.storage()?.offset);
+        self.with_layout(Layout { shape, strides, offset })
+    }
+
+    /// A reduction of a ready array over axes along which one element stands for all: gradients of sums, and sums of
+    /// gradients of what was broadcast.
+    fn reduce_repeated(
+        &self,
+        f: &'static ReduceFn,
+        axes: &[bool],
+        shape: &Shape,
+        dtype: DType,
+    ) -> Result<Option<Tensor>> {
+        let Tensor::Array(value) = self else { return Ok(None) };
+        let Some(storage) = value.ready.get() else { return Ok(None) };
+        let (mut layout, mut times) = (self.layout()?, 1);
+        for (axis, _) in axes.iter().enumerate().filter(|(_, folded)| **folded) {
+            if layout.shape[axis] > 1 && storage.strides[axis] != 0 {
+                return Ok(None);
+            }
+            times *= std::mem::replace(&mut layout.shape[axis], 1);
+        }
+        if times < 2 {
+            return Ok(None);
+        }
+        let source = self.with_layout(layout)?.contiguous()?;
+        let (data, n) = (source.storage()?, source.numel());
+        let mut out = Buffer::new(n * dtype.size())?;
+        fold_repeated(f, (value.dtype, dtype), &data.buffer, data.offset, n, times, &mut out);
+        Ok(Some(Tensor::from_buffer(shape.clone(), dtype, value.device, out)))
+    }
+
     /// A fresh C-contiguous copy in a dtype.
     pub fn cast_copy(&self, dtype: DType) -> Result<Tensor> {
         let out = self.cast_deferred(dtype)?;
@@ -216,6 +263,11 @@ impl Tensor {
         let n = input.numel();
         if input.device().is_gpu() {
             return crate::tensor::gpu::reduce(name, f, input, axes, keepdims, out_dtype, shape);
+        }
+        if n > SMALL
+            && let Some(done) = input.reduce_repeated(f, axes, &shape, out_dtype)?
+        {
+            return Ok(done);
         }
         if n <= SMALL {
             if let Tensor::Array(value) = input

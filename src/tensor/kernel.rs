@@ -13,8 +13,11 @@ pub struct Dense {
 
 impl Dense {
     pub fn new(tensor: &Tensor) -> Result<Dense> {
-        let tensor = tensor.contiguous()?;
-        Ok(Dense { storage: tensor.storage()?.clone(), len: tensor.numel() })
+        let len = tensor.numel();
+        if tensor.is_contiguous()? {
+            return Ok(Dense { storage: tensor.storage()?.clone(), len });
+        }
+        Ok(Dense { storage: tensor.copied()?.storage()?.clone(), len })
     }
     pub fn slice<T: Element>(&self) -> &[T] {
         self.storage.buffer.slice::<T>(self.storage.offset, self.len)
@@ -56,6 +59,18 @@ impl Output {
 impl Tensor {
     pub fn dense(&self) -> Result<Dense> {
         Dense::new(self)
+    }
+    /// The elements behind the first `axes` axes, in C order, and how far it is from one run of them to the next: 0 where
+    /// one run stands for all, as in the gradient of a sum.
+    pub fn dense_runs(&self, axes: usize) -> Result<(Dense, usize)> {
+        let mut layout = self.layout()?;
+        let run = layout.shape[axes..].iter().product();
+        let repeats = (0..axes).all(|axis| layout.strides[axis] == 0 || layout.shape[axis] == 1);
+        if self.numel() == 0 || axes == 0 || !repeats {
+            return Ok((self.dense()?, run));
+        }
+        layout.shape[..axes].fill(1);
+        Ok((self.with_layout(layout)?.dense()?, 0))
     }
     /// The elements in C order.
     pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {

@@ -12,6 +12,7 @@ pub mod params_file;
 pub mod region;
 mod small;
 
+use crate::base::buffer::placed;
 use crate::base::layout::{bytes, c_strides, copied, is_contiguous};
 use crate::base::{Buffer, DType, Device, Element, Layout, Result, Shape, Strides};
 pub use crate::ir::program::Scalar;
@@ -105,14 +106,22 @@ impl AsRef<Tensor> for Tensor {
 impl Tensor {
     #[inline(always)]
     pub fn ready(shape: Shape, dtype: DType, device: Device, storage: Storage) -> Tensor {
-        Tensor::Array(Arc::new(Value {
+        if device.is_gpu() {
+            return Tensor::copy_of_gpu(shape, dtype, device, storage);
+        }
+        Tensor::Array(placed(|| Value {
             shape,
             dtype,
             device,
-            ready: if device.is_gpu() { Ready::Copy(storage.into()) } else { Ready::Now(storage) },
+            ready: Ready::Now(storage),
             expr: Mutex::new(None),
             weight: 0.into(),
         }))
+    }
+    #[cold]
+    fn copy_of_gpu(shape: Shape, dtype: DType, device: Device, storage: Storage) -> Tensor {
+        let ready = Ready::Copy(storage.into());
+        Tensor::Array(Arc::new(Value { shape, dtype, device, ready, expr: Mutex::new(None), weight: 0.into() }))
     }
     /// A C-contiguous array over a whole buffer.
     #[inline]
@@ -131,10 +140,11 @@ impl Tensor {
     /// One value repeated over a shape, without memory for each element.
     pub fn full(shape: &[usize], dtype: DType, device: Device, value: Scalar) -> Result<Tensor> {
         bytes(shape, dtype)?;
-        let mut buffer = Buffer::new(8)?;
-        crate::with_dtype!(dtype, T => buffer.slice_mut::<T>(0, 1)[0] = value.to::<T>());
-        let strides = shape.iter().map(|_| 0).collect();
-        Ok(Tensor::ready(copied(shape), dtype, device, Storage { buffer: Arc::new(buffer), strides, offset: 0 }))
+        let buffer = Buffer::build(8, |buffer| {
+            crate::with_dtype!(dtype, T => buffer.slice_mut::<T>(0, 1)[0] = value.to::<T>());
+        })?;
+        let strides = Strides::from_elem(0, shape.len());
+        Ok(Tensor::ready(copied(shape), dtype, device, Storage { buffer, strides, offset: 0 }))
     }
     pub fn scalar(value: f64) -> Tensor {
         Tensor::Scalar(Scalar::Float(value))

@@ -1,28 +1,38 @@
 //! Small arrays, computed at once: they fit the first-level cache, so there is nothing to fuse, and what counts is how
 //! little happens beside the arithmetic. `None` sends the caller on the general way, errors included.
 
-use crate::base::layout::{c_strides, copied, is_contiguous};
+use crate::base::layout::{c_strides, copied, is_contiguous, same};
 use crate::base::{Buffer, DType, Result, Shape};
 use crate::cpu::fold::Extent;
 use crate::cpu::small::{self, INPUTS, Operand};
-use crate::ir::program::Scalar;
 use crate::ir::{MapFn, ReduceFn};
 use crate::tensor::expr::SMALL;
-use crate::tensor::{Storage, Tensor, Value};
+use crate::tensor::{Ready, Storage, Tensor, Value};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// A ready value as an operand over its own shape.
 #[inline(always)]
 fn operand(value: &Value) -> Option<Operand<'_>> {
-    let storage = value.ready.get()?;
-    Some(if is_contiguous(&value.shape, &storage.strides) {
+    let Ready::Now(storage) = &value.ready else { return computed(value) };
+    Some(seen(storage, &value.shape))
+}
+
+/// [`operand`] of a value that was deferred.
+#[cold]
+fn computed(value: &Value) -> Option<Operand<'_>> {
+    value.ready.get().map(|storage| seen(storage, &value.shape))
+}
+
+#[inline(always)]
+fn seen<'a>(storage: &'a Storage, shape: &[usize]) -> Operand<'a> {
+    if is_contiguous(shape, &storage.strides) {
         Operand::Run(&storage.buffer, storage.offset)
     } else if storage.strides.iter().all(|&s| s == 0) {
         Operand::Splat(&storage.buffer, storage.offset)
     } else {
         Operand::Strided(&storage.buffer, storage.offset, &storage.strides)
-    })
+    }
 }
 
 /// A ready value as an operand over a shape that it broadcasts to.
@@ -58,57 +68,61 @@ fn built(shape: Shape, n: usize, dtype: DType, like: &Value, fill: impl FnOnce(&
 /// of an operand.
 #[inline]
 pub fn map<T: AsRef<Tensor>>(f: &'static MapFn, ins: &[T], imm: &[f64]) -> Result<Option<Tensor>> {
-    // The operand that gives the shape: one of the most elements, then axes.
-    let (mut like, mut size, mut alike): (Option<&Arc<Value>>, _, _) = (None, 0, true);
+    let mut like: Option<&Arc<Value>> = None;
     for t in ins {
         let Tensor::Array(value) = t.as_ref() else { continue };
         match like {
-            Some(l) if Arc::ptr_eq(l, value) => {}
+            None => like = Some(value),
+            Some(l) if Arc::ptr_eq(l, value) || l.dtype == value.dtype && same(&l.shape, &value.shape) => {}
+            Some(_) => return map_uneven(f, &ins.iter().map(AsRef::as_ref).collect::<SmallVec<[_; INPUTS]>>(), imm),
+        }
+    }
+    let Some(like) = like else { return Ok(None) };
+    let size: usize = like.shape.iter().product();
+    if size > SMALL || size == 0 || ins.len() > INPUTS || f.compute_dtype(like.dtype) != like.dtype {
+        return Ok(None);
+    }
+    run(f, like, size, ins.len(), imm, |i| match ins[i].as_ref() {
+        Tensor::Scalar(number) => Some(Operand::Number(*number)),
+        Tensor::Array(value) => operand(value),
+    })
+}
+
+#[inline(always)]
+fn run<'a>(
+    f: &'static MapFn,
+    like: &Value,
+    n: usize,
+    count: usize,
+    imm: &[f64],
+    operand: impl Fn(usize) -> Option<Operand<'a>>,
+) -> Result<Option<Tensor>> {
+    let Some(mut operands) = small::Operands::new(f, like.dtype, n) else { return Ok(None) };
+    for i in 0..count {
+        if operand(i).and_then(|operand| operands.push(operand, &like.shape)).is_none() {
+            return Ok(None);
+        }
+    }
+    Ok(Some(built(copied(&like.shape), n, like.dtype, like, |out| operands.run(imm, out))?))
+}
+
+/// [`map`] of arrays that differ: operands are repeated over the shape of the one with the most elements, then axes.
+#[cold]
+fn map_uneven(f: &'static MapFn, ins: &[&Tensor], imm: &[f64]) -> Result<Option<Tensor>> {
+    let (mut like, mut size): (Option<&Arc<Value>>, usize) = (None, 0);
+    for t in ins {
+        let Tensor::Array(value) = t else { continue };
+        let n = value.shape.iter().product();
+        match like {
             Some(l) if l.dtype != value.dtype => return Ok(None),
-            Some(l) if l.shape == value.shape => {}
-            Some(l) => {
-                alike = false;
-                let n = value.shape.iter().product();
-                if (n, value.shape.len()) > (size, l.shape.len()) {
-                    (like, size) = (Some(value), n);
-                }
-            }
-            None => (like, size) = (Some(value), value.shape.iter().product()),
+            Some(l) if (n, value.shape.len()) <= (size, l.shape.len()) => {}
+            _ => (like, size) = (Some(value), n),
         }
     }
     let Some(like) = like else { return Ok(None) };
     if size > SMALL || size == 0 || ins.len() > INPUTS || f.compute_dtype(like.dtype) != like.dtype {
         return Ok(None);
     }
-    if !alike {
-        let ins: SmallVec<[&Tensor; INPUTS]> = ins.iter().map(AsRef::as_ref).collect();
-        return map_broadcast(f, like, size, &ins, imm);
-    }
-    let mut operands = [Operand::Number(Scalar::Int(0)); INPUTS];
-    for (place, t) in operands.iter_mut().zip(ins) {
-        *place = match t.as_ref() {
-            Tensor::Scalar(number) => Operand::Number(*number),
-            Tensor::Array(value) => match operand(value) {
-                Some(found) => found,
-                None => return Ok(None),
-            },
-        };
-    }
-    run(f, like, size, &operands[..ins.len()], imm)
-}
-
-#[inline(always)]
-fn run(f: &'static MapFn, like: &Value, n: usize, operands: &[Operand], imm: &[f64]) -> Result<Option<Tensor>> {
-    let mut done = None;
-    let out = built(copied(&like.shape), n, like.dtype, like, |out| {
-        done = small::map(f, like.dtype, (&like.shape, n), operands, imm, out);
-    })?;
-    Ok(done.map(|()| out))
-}
-
-/// [`map`] of operands some of which are repeated over the shape of `like`.
-#[cold]
-fn map_broadcast(f: &'static MapFn, like: &Value, n: usize, ins: &[&Tensor], imm: &[f64]) -> Result<Option<Tensor>> {
     let mut strides: [SmallVec<[isize; 4]>; INPUTS] = Default::default();
     let mut operands: SmallVec<[Operand; INPUTS]> = SmallVec::new();
     for (t, strides) in ins.iter().zip(&mut strides) {
@@ -122,7 +136,7 @@ fn map_broadcast(f: &'static MapFn, like: &Value, n: usize, ins: &[&Tensor], imm
             None => return Ok(None),
         }
     }
-    run(f, like, n, &operands, imm)
+    run(f, like, size, operands.len(), imm, |i| Some(operands[i]))
 }
 
 /// The array in another dtype, or a copy in its own.

@@ -36,9 +36,11 @@ def zeros(
     [[0. 0.]]
     <NDArray 1x2 @cpu(0)>
     """
-    kwargs.pop("stype", None)
-    _check("zeros", ctx, kwargs)
-    return _zeros(shape=shape, ctx=ctx, dtype="float32" if dtype is None else dtype, out=out)
+    if kwargs:
+        kwargs.pop("stype", None)
+    if kwargs or ctx is not None:
+        _check("zeros", ctx, kwargs)
+    return _zeros(shape, ctx, dtype, out)
 
 
 def ones(
@@ -52,8 +54,9 @@ def ones(
     [1 1]
     <NDArray 2 @cpu(0)>
     """
-    _check("ones", ctx, kwargs)
-    return _ones(shape=shape, ctx=ctx, dtype="float32" if dtype is None else dtype, out=out)
+    if kwargs or ctx is not None:
+        _check("ones", ctx, kwargs)
+    return _ones(shape, ctx, dtype, out)
 
 
 def empty(shape: _Shape, ctx: Context | str | None = None, dtype: Any = None) -> NDArray:

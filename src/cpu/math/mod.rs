@@ -239,7 +239,7 @@ macro_rules! shared {
 }
 
 impl Real for f32 {
-    const TRIG_NEAR: f32 = 1_048_576.0;
+    const TRIG_NEAR: f32 = 32_768.0;
 
     #[inline(always)]
     fn of(v: f64) -> f32 {

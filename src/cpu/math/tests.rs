@@ -159,6 +159,7 @@ fn sweep_64<O: Op<f64>>(name: &str, truth: fn(f64) -> f64, bound: f64, span: i32
 }
 
 const NEAR: f64 = <f64 as Real>::TRIG_NEAR;
+const NEAR_32: f64 = <f32 as Real>::TRIG_NEAR as f64;
 
 /// One test per line: name, type, function, truth, bound.
 macro_rules! table {
@@ -214,10 +215,10 @@ table! {
     sin, f32, sweep_32(f64::sin, 0.6), |x| Real::sin::<I>(x);
     cos, f32, sweep_32(f64::cos, 0.6), |x| Real::cos::<I>(x);
     tan, f32, sweep_32(f64::tan, 0.6), |x| Real::tan::<I>(x);
-    sin_near, f32, sweep_32(|x| if x.abs() > NEAR { 0.0 } else { x.sin() }, 0.6),
-        |x| if x.abs() > NEAR as f32 { 0.0 } else { Real::sin_near::<I>(x) };
-    cos_near, f32, sweep_32(|x| if x.abs() > NEAR { 0.0 } else { x.cos() }, 0.6),
-        |x| if x.abs() > NEAR as f32 { 0.0 } else { Real::cos_near::<I>(x) };
+    sin_near, f32, sweep_32(|x| if x.abs() > NEAR_32 { 0.0 } else { x.sin() }, 1.0),
+        |x| if x.abs() > NEAR_32 as f32 { 0.0 } else { Real::sin_near::<I>(x) };
+    cos_near, f32, sweep_32(|x| if x.abs() > NEAR_32 { 0.0 } else { x.cos() }, 1.0),
+        |x| if x.abs() > NEAR_32 as f32 { 0.0 } else { Real::cos_near::<I>(x) };
     asin, f32, sweep_32(f64::asin, 0.6), |x| Real::asin::<I>(x);
     acos, f32, sweep_32(f64::acos, 0.6), |x| Real::acos::<I>(x);
     atan, f32, sweep_32(f64::atan, 0.6), |x| Real::atan::<I>(x);

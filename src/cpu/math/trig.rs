@@ -104,13 +104,34 @@ fn long<I: Isa>(r: f64, lo: f64) -> (f64, f64) {
     (sine, cosine)
 }
 
-/// As [`reduce_32`], for `|x| <= TRIG_NEAR`.
+// pi / 2 in full single-precision pieces: a fused multiply takes a whole quarter count times each.
+const QUARTER_32: [f32; 3] = [1.570_796_4, -4.371_139e-8, -1.715_124_5e-15];
+
+/// As [`reduce_32`] in single precision with the remainder in two parts, for `|x| <= TRIG_NEAR` and fused multiplies.
 #[inline(always)]
-fn reduce_near_32<I: Isa>(x: f32) -> (u32, f64) {
-    let x = f64::from(x);
-    let q = x.fma::<I>(1.0 / FRAC_PI_2, ROUND);
+fn reduce_near_32<I: Isa>(x: f32) -> (u32, f32, f32) {
+    const ROUND: f32 = 12_582_912.0;
+    let q = x.fma::<I>(std::f32::consts::FRAC_2_PI, ROUND);
     let n = q - ROUND;
-    (q.to_bits() as u32, (-n).fma::<I>(QUARTER_1, (-n).fma::<I>(QUARTER_0, x)))
+    // Exact: the difference is a multiple of the last bit of pi / 2, and small.
+    let a = (-n).fma::<I>(QUARTER_32[0], x);
+    let r = (-n).fma::<I>(QUARTER_32[1], a);
+    let lost = (-n).fma::<I>(QUARTER_32[1], a - r);
+    (q.to_bits(), r, (-n).fma::<I>(QUARTER_32[2], lost))
+}
+
+/// Sine and cosine of `r + lo`, `|r| <= pi / 4`, in single precision.
+#[inline(always)]
+fn single<I: Isa>(r: f32, lo: f32) -> (f32, f32) {
+    let z = r * r;
+    let s = poly::<_, I, _>(z, [-0.166_666_55, 0.008_332_173, -0.000_195_166_5]);
+    let c = poly::<_, I, _>(z, [0.041_666_646, -0.001_388_736_1, 2.443_775e-5]);
+    let half = 0.5 * z;
+    let w = 1.0 - half;
+    let sine = r + (r * z).fma::<I>(s, lo);
+    // 1 - half rounds; what it loses goes back in with the small terms.
+    let cosine = w + ((1.0 - w) - half + (z * z).fma::<I>(c, -r * lo));
+    (sine, cosine)
 }
 
 #[inline(always)]
@@ -141,12 +162,26 @@ pub(super) fn cos_32<I: Isa>(x: f32) -> f32 {
 
 #[inline(always)]
 pub(super) fn sin_near_32<I: Isa>(x: f32) -> f32 {
-    sine_of::<I>(x, reduce_near_32::<I>(x))
+    if !I::FMA {
+        return sin_32::<I>(x);
+    }
+    let (q, r, lo) = reduce_near_32::<I>(x);
+    let (s, c) = single::<I>(r, lo);
+    let y = if q & 1 == 0 { s } else { c };
+    // The sign of zero is the argument's; elsewhere it is the quarter's.
+    let y = f32::from_bits(y.to_bits() ^ ((q & 2) << 30));
+    if x == 0.0 { x } else { y }
 }
 
 #[inline(always)]
 pub(super) fn cos_near_32<I: Isa>(x: f32) -> f32 {
-    cosine_of::<I>(reduce_near_32::<I>(x))
+    if !I::FMA {
+        return cos_32::<I>(x);
+    }
+    let (q, r, lo) = reduce_near_32::<I>(x);
+    let (s, c) = single::<I>(r, lo);
+    let y = if q & 1 == 0 { c } else { s };
+    f32::from_bits(y.to_bits() ^ ((q.wrapping_add(1) & 2) << 30))
 }
 
 #[inline(always)]
