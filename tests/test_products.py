@@ -11,7 +11,7 @@ TOLERANCE = {"float32": 2e-6, "float64": 1e-14, "float16": 2e-3}
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("transpose_a", [False, True])
 @pytest.mark.parametrize("transpose_b", [False, True])
-# From a tile to what the gemm crate takes over (2^29 multiply-adds), thin ones and odd ends among them.
+# From a tile to 2^29 multiply-adds, thin ones and odd ends among them.
 @pytest.mark.parametrize(
     "m,k,n", [(3, 5, 2), (65, 17, 33), (257, 300, 300), (64, 5000, 64), (1030, 129, 300), (900, 700, 900)]
 )

@@ -23,6 +23,9 @@ const NEXT: u64 = OPEN << 1;
 /// of them the caller's, and loops come in bursts. OpenMP's runtimes look for longer.
 const LOOK: Duration = Duration::from_millis(2);
 
+/// How long it looks before it also offers its processor to others between looks: within a burst it stays.
+const KEEP: Duration = Duration::from_micros(200);
+
 /// Work done alone before sleeping workers are woken, in nanoseconds, loops of one burst taken together. Short loops
 /// that come seldom are over before a worker would be there.
 const ALONE: u64 = 60_000;
@@ -190,9 +193,12 @@ impl Team {
                 std::hint::spin_loop();
                 continue;
             }
-            if since.elapsed() < self.look {
-                // Whoever else wants this processor gets it.
-                std::thread::yield_now();
+            let idle = since.elapsed();
+            if idle < self.look {
+                // Whoever else wants this processor gets it, but for as long as the scheduler likes.
+                if idle > KEEP {
+                    std::thread::yield_now();
+                }
                 continue;
             }
             self.away[me].store(true, SeqCst);

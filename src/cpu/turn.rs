@@ -54,17 +54,17 @@ mod x86 {
             /// As [`turn`](super::turn); the CPU has AVX2.
             #[target_feature(enable = "avx2")]
             pub unsafe fn $name(src: *const $t, from: isize, dst: *mut $t, to: isize, rows: usize, cols: usize) {
-                let (whole_rows, whole_cols) = (rows / $side * $side, cols / $side * $side);
-                // SAFETY: blocks lie inside what the caller vouches for; the edges are done one by one.
-                unsafe {
-                    for j in (0..whole_cols).step_by($side) {
-                        for i in (0..whole_rows).step_by($side) {
-                            let src = src.offset(i as isize * from + j as isize);
-                            $tile(src, from, dst.offset(j as isize * to + i as isize), to);
-                        }
+                if rows < $side || cols < $side {
+                    // SAFETY: as the caller says.
+                    return unsafe { scalar(src, from, dst, to, 0..rows, 0..cols) };
+                }
+                for j in (0..cols).step_by($side) {
+                    for i in (0..rows).step_by($side) {
+                        // The last block of a row or column of blocks reaches back, over elements that are copied twice.
+                        let (i, j) = (i.min(rows - $side) as isize, j.min(cols - $side) as isize);
+                        // SAFETY: blocks lie inside what the caller vouches for.
+                        unsafe { $tile(src.offset(i * from + j), from, dst.offset(j * to + i), to) };
                     }
-                    scalar(src, from, dst, to, whole_rows..rows, 0..whole_cols);
-                    scalar(src, from, dst, to, 0..rows, whole_cols..cols);
                 }
             }
         };

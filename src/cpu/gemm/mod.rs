@@ -1,22 +1,27 @@
 //! The matrix product on strided views.
 //!
-//! One kernel, a tile of C held in registers (`kernel.rs`), under three loops: small products read their operands where
-//! they lie, larger ones copy blocks of them first (`packed.rs`), and a matrix times a vector, which is bound by memory,
-//! reads the matrix once in order. The largest go to the `gemm` crate, a part of C at a time.
+//! One kernel, a tile of C held in registers (`kernel.rs`), under two loops: small products read their operands where
+//! they lie, larger ones copy blocks of them first (`packed.rs`). A matrix times a vector or a few columns, which is bound
+//! by memory, reads the matrix once in order (`thin.rs`). All are written once, for any vector unit (`simd.rs`).
 #![allow(clippy::too_many_arguments, reason = "sizes, three operands and their strides, as in BLAS")]
 
 mod kernel;
 mod packed;
+mod simd;
 #[cfg(test)]
 mod tests;
+mod thin;
 
 use crate::base::Level;
 use crate::cpu::map::Shared;
 use crate::cpu::pool;
-use kernel::{Gemv, Plain, Simd, Tile};
+use crate::cpu::scratch::{self, Slot};
+use kernel::Tile;
+use packed::{copy_turned, packed};
 #[cfg(target_arch = "x86_64")]
-use kernel::{Middle, Wide};
-use packed::packed;
+use simd::{Middle, Wide};
+use simd::{Plain, Simd};
+use thin::Thin;
 
 /// A matrix to read: element `(i, j)` is at `ptr + i·row + j·col`.
 #[derive(Clone, Copy, Debug)]
@@ -26,16 +31,14 @@ pub struct Mat<T> {
     pub col: isize,
 }
 
-/// Multiply-adds from which the `gemm` crate is ahead of the loops here.
-const LARGE: usize = 1 << 29;
-/// Rows and columns of C that are given to it at once: fixed, so that threads do not change the sum.
-const LARGE_PART: (usize, usize) = (256, 1024);
 /// Multiply-adds below which a second thread costs more than it brings.
 const PARALLEL: usize = 1 << 17;
 /// The same for a matrix times a vector, in elements of the matrix.
 const PARALLEL_GEMV: usize = 1 << 16;
 /// Steps of `k` that are summed apart where C is too small to share out: fixed, so that threads do not change the sum.
 const LONG: usize = 8192;
+/// Columns of C up to which vectors run along `k`.
+const THIN: usize = 8;
 /// Elements of C up to which `k` is cut in such pieces.
 const SMALL_C: usize = 1024;
 
@@ -116,46 +119,18 @@ impl<T: Gemm> Job<T> {
     /// # Safety
     /// As [`Job::run`], with no side 0.
     unsafe fn matrix(self, threads: usize) {
-        let threads = if self.m * self.n * self.k < PARALLEL { 1 } else { threads };
         // SAFETY: the views are the caller's.
         unsafe {
             if self.m * self.n <= SMALL_C && self.k >= 2 * LONG {
-                return self.long(threads);
+                return self.long(if self.m * self.n * self.k < PARALLEL { 1 } else { threads });
             }
-            if self.m * self.n * self.k >= LARGE && self.m.min(self.n) >= 64 {
-                return self.large(threads);
-            }
-            // Few columns and B turned: seen from the other side, the short operand is the one that is copied.
-            let turned = self.b.col != 1 && self.b.row == 1 && self.m < self.n && self.m <= 32;
-            T::product(&if turned { self.transposed() } else { self }, threads);
+            // The other side of the product, where that makes the short operand the one that is copied, or none.
+            let few_rows = self.b.col != 1 && self.b.row == 1 && self.m < self.n && self.m <= 32;
+            let few_columns = self.a.col != 1 && self.a.row == 1 && self.n < self.m && self.n <= 14;
+            let job = if few_rows || few_columns { self.transposed() } else { self };
+            let thin = job.n <= THIN && job.a.col == 1 && job.k >= 32 * job.n && (job.b.row == 1 || job.m >= 32);
+            if thin { job.thin(threads) } else { T::product(&job, threads) }
         }
-    }
-
-    /// A product that the `gemm` crate computes, cut in parts of C.
-    ///
-    /// # Safety
-    /// As [`Job::matrix`].
-    unsafe fn large(self, threads: usize) {
-        let (high, wide) = LARGE_PART;
-        let (rows, cols) = (self.m.div_ceil(high), self.n.div_ceil(wide));
-        let shared = Shared(self);
-        let piece = |i: usize| {
-            let whole = *shared.get();
-            let (r, c) = (i / cols, i % cols);
-            let (from, to) = (r * whole.m / rows, (r + 1) * whole.m / rows);
-            let (left, right) = (c * whole.n / cols, (c + 1) * whole.n / cols);
-            let Job { m, n, k, a, b, c, c_row, c_col, accumulate } = whole.part(from, left, to - from, right - left);
-            let (one, plain) = (T::ONE, false);
-            let alone = ::gemm::Parallelism::None;
-            // SAFETY: a part of the caller's product; C is read only when accumulating.
-            unsafe {
-                ::gemm::gemm(
-                    m, n, k, c, c_col, c_row, accumulate, a.ptr, a.col, a.row, b.ptr, b.col, b.row, one, one, plain,
-                    plain, plain, alone,
-                );
-            }
-        };
-        if threads > 1 { pool::run(rows * cols, piece) } else { (0..rows * cols).for_each(piece) }
     }
 
     /// A product of long rows and columns: pieces of `k` give a C each, which are added up in order.
@@ -189,12 +164,32 @@ impl<T: Gemm> Job<T> {
         }
     }
 
+    /// A few long columns: rows of A and columns of B are multiplied along `k`.
+    ///
+    /// # Safety
+    /// As [`Job::matrix`], with rows of A contiguous.
+    unsafe fn thin(self, threads: usize) {
+        let copy = self.b.row != 1;
+        scratch::with(Slot::Panels, if copy { self.n * self.k } else { 0 }, |space: *mut T| {
+            let mut b = self.b;
+            if copy {
+                // SAFETY: the space has room for all of B.
+                unsafe { copy_turned(b.ptr, b.row, b.col, self.k, self.n, space, self.k) };
+                b = Mat { ptr: space.cast_const(), row: 1, col: self.k as isize };
+            }
+            let threads = if self.m * self.n * self.k < PARALLEL { 1 } else { threads };
+            // SAFETY: the caller's views, or the copy.
+            unsafe { Job { b, ..self }.by_rows(true, threads) };
+        });
+    }
+
     /// The product when C is a column: memory-bound, so A is read once, in order.
     ///
     /// # Safety
     /// As [`Job::run`], with `n == 1`.
     unsafe fn gemv(self, threads: usize) {
-        let by_rows = self.a.col == 1 || self.k == 1 && self.a.row != 1;
+        let along = self.a.col == 1 || self.k == 1 && self.a.row != 1;
+        let threads = if self.m * self.k < PARALLEL_GEMV { 1 } else { threads };
         let mut x = Vec::new();
         let mut x_ptr = self.b.ptr;
         // SAFETY: elements of the caller's views.
@@ -204,27 +199,41 @@ impl<T: Gemm> Job<T> {
                 x_ptr = x.as_ptr();
             }
             let whole = Job { b: Mat { ptr: x_ptr, row: 1, col: 0 }, ..self };
-            if by_rows || self.c_row == 1 {
-                return whole.gemv_split(by_rows, if self.m * self.k < PARALLEL_GEMV { 1 } else { threads });
+            if along || self.c_row == 1 {
+                return whole.by_rows(along, threads);
             }
             let mut y: Vec<T> =
                 (0..self.m).map(|i| if self.accumulate { *self.part(i, 0, 1, 1).c } else { T::ZERO }).collect();
-            Job { c: y.as_mut_ptr(), c_row: 1, ..whole }.gemv_split(by_rows, 1);
+            Job { c: y.as_mut_ptr(), c_row: 1, ..whole }.by_rows(along, threads);
             y.iter().enumerate().for_each(|(i, &y)| *self.part(i, 0, 1, 1).c = y);
         }
     }
 
+    /// Rows of the product, shared out to threads.
+    ///
     /// # Safety
-    /// As [`Job::gemv`], with `b` contiguous, and `c` too unless `by_rows`.
-    unsafe fn gemv_split(self, by_rows: bool, threads: usize) {
+    /// As [`Job::run`], with columns of B contiguous; `along` the rows of A, which are contiguous, or along its columns,
+    /// where C is one contiguous column.
+    unsafe fn by_rows(self, along: bool, threads: usize) {
         let shared = Shared(self);
         let rows = |from: usize, to: usize| {
-            let job = shared.get().part(from, 0, to - from, 1);
-            let stride = if by_rows { job.a.row } else { job.a.col };
-            let (k, m, x, y) = (job.k, job.a.ptr, job.b.ptr, job.c);
-            let d = Gemv { rows: to - from, k, m, stride, x, y, y_stride: job.c_row, accumulate: job.accumulate };
+            let Job { k, n: cols, a, b, c, c_row, c_col, accumulate, .. } =
+                shared.get().part(from, 0, to - from, self.n);
+            let d = Thin {
+                rows: to - from,
+                cols,
+                k,
+                m: a.ptr,
+                stride: if along { a.row } else { a.col },
+                x: b.ptr,
+                x_col: b.col,
+                y: c,
+                y_row: c_row,
+                y_col: c_col,
+                accumulate,
+            };
             // SAFETY: rows of the caller's product, each in one piece.
-            unsafe { T::gemv(by_rows, &d) };
+            unsafe { T::thin(along, &d) };
         };
         if threads < 2 || self.m < 64 {
             return rows(0, self.m);
@@ -255,26 +264,24 @@ unsafe fn scattered<T: Gemm, S: Simd<T>>(t: Tile<T>, rows: usize, c_col: isize) 
 /// The element types that a matrix product exists for.
 pub trait Gemm: Copy + Send + Sync + std::ops::Add<Output = Self> + 'static {
     const ZERO: Self;
-    const ONE: Self;
     /// A product with the best vector unit.
     ///
     /// # Safety
     /// See [`gemm_f32`]; no side of the product is 0.
     #[doc(hidden)]
     unsafe fn product(job: &Job<Self>, threads: usize);
-    /// A matrix times a vector with the best vector unit, on this thread.
+    /// A matrix times a few columns with the best vector unit, on this thread.
     ///
     /// # Safety
     /// The pointers of `d` cover what it describes, at the strides it names.
     #[doc(hidden)]
-    unsafe fn gemv(by_rows: bool, d: &Gemv<Self>);
+    unsafe fn thin(along: bool, d: &Thin<Self>);
 }
 
 macro_rules! gemm {
     ($t:ty) => {
         impl Gemm for $t {
             const ZERO: Self = 0.0;
-            const ONE: Self = 1.0;
             unsafe fn product(job: &Job<$t>, threads: usize) {
                 // SAFETY: the level is what the CPU has; the rest is the caller's.
                 unsafe {
@@ -287,10 +294,10 @@ macro_rules! gemm {
                     }
                 }
             }
-            unsafe fn gemv(by_rows: bool, d: &Gemv<$t>) {
+            unsafe fn thin(along: bool, d: &Thin<$t>) {
                 // SAFETY: as above.
                 unsafe {
-                    match (Level::get(), by_rows) {
+                    match (Level::get(), along) {
                         #[cfg(target_arch = "x86_64")]
                         (Level::Avx512, true) => <Wide as Simd<$t>>::dots(d),
                         #[cfg(target_arch = "x86_64")]

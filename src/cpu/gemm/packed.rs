@@ -1,11 +1,13 @@
-//! Large products: blocks of A and B are copied into the order in which the register tiles read them.
+//! Products by register tiles: blocks of A and B are copied into the order in which the tiles read them.
 //!
-//! The plan is the usual one: `k` is cut so that a panel of B (one tile wide) stays in the first-level cache, and rows so
-//! that a block of A stays in the second. What is read in order anyway, or too seldom to pay for the copy, is used where
-//! it lies. Cuts of `k` do not depend on threads, so neither does any bit of the result.
+//! `k` is cut so that a panel of B (one tile wide) stays in the first-level cache, and rows so that a block of A stays in
+//! the second. What is read in order anyway, or too seldom to pay for the copy, is used where it lies; small products
+//! copy nothing. Threads take rectangles of C and copy what they need by themselves: nobody waits for anybody. Cuts of
+//! `k` do not depend on the rectangles, so neither does any bit of the result.
 
-use super::kernel::{Simd, Tile};
-use super::{Gemm, Job, Mat, scattered};
+use super::kernel::Tile;
+use super::simd::Simd;
+use super::{Gemm, Job, Mat, PARALLEL, scattered};
 use crate::cpu::map::Shared;
 use crate::cpu::pool;
 use crate::cpu::scratch::{self, Slot};
@@ -23,108 +25,164 @@ const PANELS: usize = 64;
 const COPY_A: usize = 8;
 /// Tiles up to which B is read in place.
 const IN_PLACE: usize = 2;
+/// Bytes of B that are read in place by any number of tiles.
+const NEAR: usize = 24 << 10;
+/// Rectangles of C for each thread: a thread that comes late, or is slowed down, takes fewer.
+const SHARES: usize = 2;
 
-/// How a product is cut.
+/// What holds for every rectangle of C.
+#[derive(Clone, Copy)]
 struct Cuts {
     kc: usize,
-    tiles: usize,
-    panels: usize,
-    copy_a: bool,
     copy_b: bool,
 }
 
 impl Cuts {
     fn of<T: Gemm, S: Simd<T>>(job: &Job<T>) -> Cuts {
-        let (tiles, panels) = (job.m.div_ceil(S::MR), job.n.div_ceil(S::NR));
-        let size = size_of::<T>() as isize;
-        let copy_b = job.b.col != 1 || tiles > IN_PLACE && job.k * job.n * size_of::<T>() > 24 << 10;
-        let far = !copy_b && job.b.row.abs() * size >= 2048;
-        // Rows a multiple of a page apart fall into the same few sets of the cache.
-        let crowded = job.a.row.max(job.a.col) * size % 2048 == 0;
-        let copy_a = panels >= COPY_A || panels > 1 && (crowded || job.a.col != 1 && job.a.row != 1);
+        let copy_b = job.b.col != 1 || job.m > IN_PLACE * S::MR && job.k * job.n * size_of::<T>() > NEAR;
+        let far = !copy_b && job.b.row.unsigned_abs() * size_of::<T>() >= 2048;
         let most = if far { KC_FAR } else { KC };
-        let kc = job.k.div_ceil(job.k.div_ceil(most));
-        Cuts { kc, tiles, panels, copy_a: copy_a && tiles > 1, copy_b }
+        let kc = if job.k <= most { job.k } else { job.k.div_ceil(job.k.div_ceil(most)) };
+        Cuts { kc, copy_b }
     }
 }
 
-/// The product on all threads of the pool if `threads` is above one.
+/// The product, on all threads of the pool if `threads` is above one and there is enough to do.
 ///
 /// # Safety
 /// As `Job::matrix`; the CPU has `S`.
 pub unsafe fn packed<T: Gemm, S: Simd<T>>(job: &Job<T>, threads: usize) {
     let cuts = Cuts::of::<T, S>(job);
-    let Cuts { kc, panels, copy_b, .. } = cuts;
-    let room = if copy_b { panels.min(PANELS) * S::NR * kc } else { 0 };
-    scratch::with(Slot::Panels, room, |space: *mut T| {
-        for first in (0..panels).step_by(PANELS) {
-            let last = panels.min(first + PANELS);
-            for l in (0..job.k).step_by(kc) {
-                let len = kc.min(job.k - l);
-                // SAFETY: the blocks lie inside the caller's views, and the space has room for the panels.
-                unsafe {
-                    if copy_b {
-                        copy_panels::<T, S>(job, first..last, l, len, space, threads);
-                    }
-                    multiply::<T, S>(job, &cuts, first..last, l, len, copy_b.then_some(space), threads);
-                }
-            }
-        }
+    if threads < 2 || job.m * job.n * job.k < PARALLEL {
+        // SAFETY: as the caller says.
+        return unsafe { blocks::<T, S>(job, cuts) };
+    }
+    let (rows, cols) = grid::<T, S>(job, cuts, SHARES * threads);
+    let (tiles, panels) = (job.m.div_ceil(S::MR), job.n.div_ceil(S::NR));
+    let shared = Shared(*job);
+    pool::run(rows * cols, |i| {
+        let job = shared.get();
+        let (r, c) = (i / cols, i % cols);
+        // Rows are shared out evenly among tiles, columns in whole panels.
+        let row = |r: usize| r * tiles / rows * job.m / tiles;
+        let col = |c: usize| (c * panels / cols * S::NR).min(job.n);
+        // SAFETY: a part of the caller's product.
+        unsafe { blocks::<T, S>(&job.part(row(r), col(c), row(r + 1) - row(r), col(c + 1) - col(c)), cuts) }
     });
 }
 
-/// Copies panels of B, each `len` rows of `NR` elements one behind the other; missing columns are zero.
+/// Rows and columns of rectangles, at least `parts` of them where C is large enough, that read and copy the least: each
+/// reads its rows of A and its columns of B.
+fn grid<T: Gemm, S: Simd<T>>(job: &Job<T>, cuts: Cuts, parts: usize) -> (usize, usize) {
+    let (tiles, panels) = (job.m.div_ceil(S::MR), job.n.div_ceil(S::NR));
+    let cost = |(rows, cols): (usize, usize)| {
+        // Too few parts leave threads without work; B costs more where it is copied by every row of parts.
+        let idle = parts.saturating_sub(rows * cols) * (job.m * job.k + job.n * job.k);
+        idle + cols * job.m * job.k + rows * job.n * job.k * if cuts.copy_b { 2 } else { 1 }
+    };
+    let forms = (1..=parts.min(tiles)).map(|rows| (rows, parts.div_ceil(rows).min(panels)));
+    forms.min_by_key(|&form| cost(form)).unwrap_or((1, 1))
+}
+
+/// A rectangle of C on this thread.
 ///
 /// # Safety
-/// As [`packed`]; `space` has room for the panels.
-unsafe fn copy_panels<T: Gemm, S: Simd<T>>(
-    job: &Job<T>,
-    panels: std::ops::Range<usize>,
-    l: usize,
-    len: usize,
-    space: *mut T,
-    threads: usize,
-) {
-    let shared = Shared((*job, space));
-    let count = panels.len();
-    let some = |from: usize, to: usize| {
-        let (job, space) = *shared.get();
-        let cols = |p: usize| S::NR.min(job.n - (panels.start + p) * S::NR);
-        let place = |p: usize| space.wrapping_add(p * len * S::NR);
-        // SAFETY: rows `l..l + len` of the panels' columns are inside B; the space has room.
-        unsafe {
-            for p in (from..to).filter(|&p| cols(p) < S::NR) {
-                (0..len * S::NR).for_each(|i| *place(p).add(i) = T::ZERO);
-            }
-            if job.b.col == 1 {
-                // Along the rows of B, so that memory is read in order.
-                for i in 0..len {
-                    for p in from..to {
-                        let row = job.b.at(l + i, (panels.start + p) * S::NR).ptr;
-                        if cols(p) == S::NR {
-                            std::ptr::copy_nonoverlapping(row, place(p).add(i * S::NR), S::NR);
-                        } else {
-                            std::ptr::copy_nonoverlapping(row, place(p).add(i * S::NR), cols(p));
+/// As [`packed`].
+unsafe fn blocks<T: Gemm, S: Simd<T>>(job: &Job<T>, cuts: Cuts) {
+    let (tiles, panels) = (job.m.div_ceil(S::MR), job.n.div_ceil(S::NR));
+    let size = size_of::<T>() as isize;
+    // Rows a multiple of a page apart fall into the same few sets of the cache.
+    let crowded = job.a.row.max(job.a.col) * size % 2048 == 0;
+    let copy_a = tiles > 1 && (panels >= COPY_A || panels > 1 && (crowded || job.a.col != 1 && job.a.row != 1));
+    let (Cuts { kc, copy_b }, plan) = (cuts, Plan { tiles, l: 0, len: cuts.kc });
+    if !copy_a && !copy_b {
+        for l in (0..job.k).step_by(kc) {
+            // SAFETY: as the caller says.
+            unsafe {
+                multiply::<T, S>(job, Plan { l, len: kc.min(job.k - l), ..plan }, 0..tiles, 0..panels, None, None)
+            };
+        }
+        return;
+    }
+    let height = tiles.div_ceil(tiles.div_ceil(TILES));
+    let room = |copy: bool, n: usize| if copy { n * kc } else { 0 };
+    scratch::with(Slot::Panels, room(copy_b, panels.min(PANELS) * S::NR), |for_b: *mut T| {
+        scratch::with(Slot::Rows, room(copy_a, height * S::PAD), |for_a: *mut T| {
+            let (copied_a, copied_b) = (copy_a.then_some(for_a), copy_b.then_some(for_b));
+            for first in (0..panels).step_by(PANELS) {
+                let some = first..panels.min(first + PANELS);
+                for l in (0..job.k).step_by(kc) {
+                    let plan = Plan { l, len: kc.min(job.k - l), ..plan };
+                    // SAFETY: the blocks lie inside the caller's views, and there is room for the copies.
+                    unsafe {
+                        if copy_b {
+                            some.clone().for_each(|p| plan.panel::<T, S>(job, p, some.start, for_b));
+                        }
+                        for from in (0..tiles).step_by(height) {
+                            let block = from..tiles.min(from + height);
+                            if copy_a {
+                                block.clone().for_each(|t| plan.rows::<T, S>(job, t, from, for_a));
+                            }
+                            multiply::<T, S>(job, plan, block, some.clone(), copied_a, copied_b);
                         }
                     }
                 }
-                return;
             }
-            for p in from..to {
-                let b = job.b.at(l, (panels.start + p) * S::NR);
-                copy_turned(b.ptr, b.col, b.row, cols(p), len, place(p), S::NR);
+        })
+    });
+}
+
+/// Steps `l..l + len` of a product whose rows are cut into tiles.
+#[derive(Clone, Copy)]
+struct Plan {
+    tiles: usize,
+    l: usize,
+    len: usize,
+}
+
+impl Plan {
+    /// The first row of a tile: rows are shared out evenly, so that no tile is much lower than the rest.
+    fn row<T>(&self, job: &Job<T>, tile: usize) -> usize {
+        tile * job.m / self.tiles
+    }
+
+    /// Copies panel `p` of B behind those from `first` on: rows of `NR` elements; missing columns are zero.
+    ///
+    /// # Safety
+    /// As [`packed`]; `space` has room for the panels.
+    unsafe fn panel<T: Gemm, S: Simd<T>>(&self, job: &Job<T>, p: usize, first: usize, space: *mut T) {
+        let (b, cols) = (job.b.at(self.l, p * S::NR), S::NR.min(job.n - p * S::NR));
+        let out = space.wrapping_add((p - first) * self.len * S::NR);
+        // SAFETY: rows `l..l + len` of the panel's columns are inside B; the space has room.
+        unsafe {
+            if b.col == 1 {
+                return S::panel(b.ptr, b.row, self.len, cols, out);
             }
+            if cols < S::NR {
+                std::ptr::write_bytes(out, 0, self.len * S::NR);
+            }
+            copy_turned(b.ptr, b.col, b.row, cols, self.len, out, S::NR);
         }
-    };
-    let pieces = if threads < 2 || count * len * S::NR < 32 << 10 { 1 } else { (2 * threads).min(count) };
-    pool::run(pieces, |i| some(i * count / pieces, (i + 1) * count / pieces));
+    }
+
+    /// Copies the rows of tile `t` of A behind those from `first` on: columns of `PAD` elements.
+    ///
+    /// # Safety
+    /// As [`packed`]; `space` has room for the tiles.
+    unsafe fn rows<T: Gemm, S: Simd<T>>(&self, job: &Job<T>, t: usize, first: usize, space: *mut T) {
+        let (a, rows) = (job.a.at(self.row(job, t), self.l), self.row(job, t + 1) - self.row(job, t));
+        // SAFETY: the rows are inside A; the space has room.
+        unsafe {
+            copy_turned(a.ptr, a.row, a.col, rows, self.len, space.add((t - first) * S::PAD * self.len), S::PAD);
+        }
+    }
 }
 
 /// `out[j * width + i] = src[i * row + j * col]` for `i` below `rows`, `j` below `cols`.
 ///
 /// # Safety
 /// The elements of both sides are inside their memory.
-unsafe fn copy_turned<T: Gemm>(
+pub unsafe fn copy_turned<T: Gemm>(
     src: *const T,
     row: isize,
     col: isize,
@@ -149,84 +207,47 @@ unsafe fn copy_turned<T: Gemm>(
     }
 }
 
-/// Adds the product of columns `l..l + len` of A with these rows of some panels of B.
+/// Adds the product of some columns of A with these rows of some panels of B.
 ///
 /// # Safety
-/// As [`packed`]; `copied` holds the panels if they were copied.
+/// As [`packed`]; what is copied is of these tiles and panels.
 unsafe fn multiply<T: Gemm, S: Simd<T>>(
     job: &Job<T>,
-    cuts: &Cuts,
+    plan: Plan,
+    tiles: std::ops::Range<usize>,
     panels: std::ops::Range<usize>,
-    l: usize,
-    len: usize,
-    copied: Option<*mut T>,
-    threads: usize,
+    copied_a: Option<*mut T>,
+    copied_b: Option<*mut T>,
 ) {
-    let mut blocks = cuts.tiles.div_ceil(TILES);
-    let mut groups = 1;
-    if threads > 1 {
-        // Each thread gets a few pieces, of whole rows where there are enough.
-        blocks = blocks.next_multiple_of(2 * threads).min(cuts.tiles);
-        groups = (2 * threads).div_ceil(blocks).min(panels.len());
-    }
-    let shared = Shared((*job, copied));
-    // Rows are shared out evenly among tiles, so that none is much lower than the rest.
-    let row = |tile: usize| tile * job.m / cuts.tiles;
-    let piece = |i: usize| {
-        let (job, copied) = *shared.get();
-        let (block, group) = (i / groups, i % groups);
-        let (from, to) = (block * cuts.tiles / blocks, (block + 1) * cuts.tiles / blocks);
-        let start = panels.start + group * panels.len() / groups;
-        let end = panels.start + (group + 1) * panels.len() / groups;
-        let room = if cuts.copy_a { (to - from) * S::PAD * len } else { 0 };
-        scratch::with(Slot::Rows, room, |space: *mut T| {
-            // SAFETY: tiles and panels lie inside the caller's views and the copies.
-            unsafe {
-                if cuts.copy_a {
-                    for t in from..to {
-                        let a = job.a.at(row(t), l);
-                        let out = space.add((t - from) * S::PAD * len);
-                        copy_turned(a.ptr, a.row, a.col, row(t + 1) - row(t), len, out, S::PAD);
-                    }
+    let Plan { l, len, .. } = plan;
+    for p in panels.clone() {
+        let (b, b_row) = match copied_b {
+            Some(space) => (space.wrapping_add((p - panels.start) * len * S::NR).cast_const(), S::NR as isize),
+            None => (job.b.at(l, p * S::NR).ptr, job.b.row),
+        };
+        let cols = S::NR.min(job.n - p * S::NR);
+        for t in tiles.clone() {
+            let row = plan.row(job, t);
+            let rows = plan.row(job, t + 1) - row;
+            let a = match copied_a {
+                Some(space) => {
+                    let ptr = space.wrapping_add((t - tiles.start) * S::PAD * len).cast_const();
+                    Mat { ptr, row: 1, col: S::PAD as isize }
                 }
-                for p in start..end {
-                    let (b, b_row) = match copied {
-                        Some(space) => (space.add((p - panels.start) * len * S::NR).cast_const(), S::NR as isize),
-                        None => (job.b.at(l, p * S::NR).ptr, job.b.row),
-                    };
-                    for t in from..to {
-                        let a = if cuts.copy_a {
-                            Mat { ptr: space.add((t - from) * S::PAD * len).cast_const(), row: 1, col: S::PAD as isize }
-                        } else {
-                            job.a.at(row(t), l)
-                        };
-                        let c = job.part(row(t), p * S::NR, 0, 0).c;
-                        let cols = S::NR.min(job.n - p * S::NR);
-                        let tile = Tile {
-                            k: len,
-                            a: a.ptr,
-                            a_row: a.row,
-                            a_col: a.col,
-                            b,
-                            b_row,
-                            c,
-                            c_row: job.c_row,
-                            cols,
-                            accumulate: job.accumulate || l > 0,
-                        };
-                        if job.c_col == 1 || cols == 1 {
-                            S::rows(&tile, row(t + 1) - row(t));
-                        } else {
-                            scattered::<T, S>(tile, row(t + 1) - row(t), job.c_col);
-                        }
-                    }
+                None => job.a.at(row, l),
+            };
+            let c = job.part(row, p * S::NR, 0, 0).c;
+            let accumulate = job.accumulate || l > 0;
+            let tile =
+                Tile { k: len, a: a.ptr, a_row: a.row, a_col: a.col, b, b_row, c, c_row: job.c_row, cols, accumulate };
+            // SAFETY: the tile lies inside the caller's views and the copies.
+            unsafe {
+                if job.c_col == 1 || cols == 1 {
+                    S::rows(&tile, rows);
+                } else {
+                    scattered::<T, S>(tile, rows, job.c_col);
                 }
             }
-        });
-    };
-    if blocks * groups < 2 || threads < 2 {
-        (0..blocks * groups).for_each(piece)
-    } else {
-        pool::run(blocks * groups, piece)
+        }
     }
 }

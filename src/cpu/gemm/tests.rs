@@ -59,6 +59,9 @@ const SHAPES: &[[usize; 3]] = &[
     [0, 3, 3], [3, 0, 3], [3, 3, 0], [0, 0, 0], [1, 1, 0], [1, 1, 1], [1, 1, 70], [1, 33, 1], [17, 1, 1], [1, 40, 9],
     [70, 1, 300], [1, 70, 131], [2, 2, 2], [3, 5, 7], [8, 8, 8], [14, 32, 5], [15, 33, 17], [16, 16, 16],
     [29, 31, 400], [13, 300, 20], [70, 65, 64], [100, 17, 390], [61, 530, 33],
+    // A few columns beside a long `k`, and the last columns of a tile.
+    [37, 2, 70], [66, 3, 101], [39, 4, 130], [70, 5, 161], [35, 7, 230], [33, 8, 260], [8, 34, 257], [40, 36, 20],
+    [45, 40, 19], [31, 9, 40],
 ];
 
 #[test]
@@ -86,7 +89,13 @@ fn large_products_and_vectors() {
 
 #[test]
 fn threads_do_not_change_a_bit() {
-    let (m, n, k) = (150, 170, 900);
+    // Rectangles of C, rows of few columns, a column, pieces of `k`.
+    for (m, n, k) in [(150, 170, 900), (403, 5, 700), (1003, 1, 300), (20, 20, 20_000)] {
+        one_result(m, n, k);
+    }
+}
+
+fn one_result(m: usize, n: usize, k: usize) {
     let (a, b) = (fill(m * k, 1, |x| x as f32), fill(k * n, 2, |x| x as f32));
     let run = |threads| {
         let mut c = vec![0.0f32; m * n];
