@@ -122,8 +122,13 @@ pub fn backward_in(heads: &[Var], head_grads: &[Option<Var>], walk: Walk, outsid
     Ok(())
 }
 
-/// Gradients of `heads` with respect to marked `variables`, returned; no buffer changes. A long walk runs `outside`.
-pub fn grad(
+/// Gradients of `heads` with respect to marked `variables`, returned; no buffer changes.
+pub fn grad(heads: &[Var], variables: &[Var], head_grads: &[Option<Var>], walk: Walk) -> Result<Vec<Var>> {
+    grad_in(heads, variables, head_grads, walk, &|rest| rest())
+}
+
+/// [`grad`] where a long walk is to run in some other way from there on.
+pub fn grad_in(
     heads: &[Var],
     variables: &[Var],
     head_grads: &[Option<Var>],

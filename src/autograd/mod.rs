@@ -4,5 +4,5 @@ pub mod backward;
 pub mod function;
 pub mod ndarray;
 
-pub use backward::{backward, backward_in, grad};
+pub use backward::{backward, backward_in, grad, grad_in};
 pub use ndarray::{GradReq, NDArray};

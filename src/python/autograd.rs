@@ -1,7 +1,7 @@
 //! Scopes, backward and user-written functions for `oxgrad.autograd`.
 
 use crate::autograd::backward::Walk;
-use crate::autograd::{GradReq, backward_in, function, grad as run_grad};
+use crate::autograd::{GradReq, backward_in, function, grad_in};
 use crate::base::{Error, Kind, Result};
 use crate::graph::mode::Flags;
 use crate::graph::node::UserRule;
@@ -126,7 +126,7 @@ fn grad<'py>(
     let grads = head_grads(head_grads_, heads.len())?;
     let (heads, variables) = (vars(&heads)?, vars(&variables)?);
     let walk = Walk { retain_graph, create_graph, train_mode };
-    let found = run_grad(&heads, &variables, &grads, walk, &|rest| py.detach(rest))?;
+    let found = grad_in(&heads, &variables, &grads, walk, &|rest| py.detach(rest))?;
     let list: Vec<_> = found.into_iter().map(|v| PyNDArray::wrap(py, v)).collect::<PyResult<_>>()?;
     PyList::new(py, list)
 }
