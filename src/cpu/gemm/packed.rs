@@ -13,18 +13,22 @@ use crate::cpu::pool;
 use crate::cpu::scratch::{self, Slot};
 use crate::cpu::turn::turn;
 
-/// Steps of `k` to a block: a panel of B takes 32 KiB.
-const KC: usize = 256;
+/// Steps of `k` to a block: each is one more pass over C, and a block of A still fits the second-level cache.
+const KC: usize = 384;
 /// The same where B is read in place and its rows are far apart: no more pages than the first TLB holds.
 const KC_FAR: usize = 64;
-/// Tiles to a block of A: 170 KiB.
+/// Tiles to a block of A: 290 KiB, in float64 twice that.
 const TILES: usize = 12;
-/// Panels of B that are copied at once: 2 MiB.
+/// Panels of B that are copied at once: 3 MiB.
 const PANELS: usize = 64;
+/// Rows of B that are copied through all panels at a time where each row begins a page of its own.
+const STRIPE: usize = 8;
 /// Panels from which a block of A is read often enough to be copied.
 const COPY_A: usize = 8;
-/// Tiles up to which B is read in place.
-const IN_PLACE: usize = 2;
+/// Tiles up to which B is read in place; the second where a page holds two of its rows.
+const IN_PLACE: [usize; 2] = [2, 5];
+/// Bytes from one row of B to the next from which each begins a page of its own.
+const PAGE: usize = 4096;
 /// Bytes of B that are read in place by any number of tiles.
 const NEAR: usize = 24 << 10;
 /// Rectangles of C for each thread: a thread that comes late, or is slowed down, takes fewer.
@@ -39,7 +43,8 @@ struct Cuts {
 
 impl Cuts {
     fn of<T: Gemm, S: Simd<T>>(job: &Job<T>) -> Cuts {
-        let copy_b = job.b.col != 1 || job.m > IN_PLACE * S::MR && job.k * job.n * size_of::<T>() > NEAR;
+        let few = IN_PLACE[usize::from(job.b.row.unsigned_abs() * size_of::<T>() <= PAGE / 2)];
+        let copy_b = job.b.col != 1 || job.m > few * S::MR && job.k * job.n * size_of::<T>() > NEAR;
         let far = !copy_b && job.b.row.unsigned_abs() * size_of::<T>() >= 2048;
         let most = if far { KC_FAR } else { KC };
         let kc = if job.k <= most { job.k } else { job.k.div_ceil(job.k.div_ceil(most)) };
@@ -116,7 +121,7 @@ unsafe fn blocks<T: Gemm, S: Simd<T>>(job: &Job<T>, cuts: Cuts) {
                     // SAFETY: the blocks lie inside the caller's views, and there is room for the copies.
                     unsafe {
                         if copy_b {
-                            some.clone().for_each(|p| plan.panel::<T, S>(job, p, some.start, for_b));
+                            plan.panels::<T, S>(job, some.clone(), for_b);
                         }
                         for from in (0..tiles).step_by(height) {
                             let block = from..tiles.min(from + height);
@@ -146,22 +151,30 @@ impl Plan {
         tile * job.m / self.tiles
     }
 
-    /// Copies panel `p` of B behind those from `first` on: rows of `NR` elements; missing columns are zero.
+    /// Copies panels of B, one behind the other: rows of `NR` elements; missing columns are zero.
     ///
     /// # Safety
     /// As [`packed`]; `space` has room for the panels.
-    unsafe fn panel<T: Gemm, S: Simd<T>>(&self, job: &Job<T>, p: usize, first: usize, space: *mut T) {
-        let (b, cols) = (job.b.at(self.l, p * S::NR), S::NR.min(job.n - p * S::NR));
-        let out = space.wrapping_add((p - first) * self.len * S::NR);
-        // SAFETY: rows `l..l + len` of the panel's columns are inside B; the space has room.
-        unsafe {
-            if b.col == 1 {
-                return S::panel(b.ptr, b.row, self.len, cols, out);
+    unsafe fn panels<T: Gemm, S: Simd<T>>(&self, job: &Job<T>, panels: std::ops::Range<usize>, space: *mut T) {
+        let far = job.b.col == 1 && job.b.row.unsigned_abs() * size_of::<T>() >= PAGE;
+        let stripe = if far { STRIPE } else { self.len };
+        for from in (0..self.len).step_by(stripe) {
+            let len = stripe.min(self.len - from);
+            for p in panels.clone() {
+                let (b, cols) = (job.b.at(self.l + from, p * S::NR), S::NR.min(job.n - p * S::NR));
+                let out = space.wrapping_add(((p - panels.start) * self.len + from) * S::NR);
+                // SAFETY: these rows of the panel's columns are inside B; the space has room.
+                unsafe {
+                    if b.col == 1 {
+                        S::panel(b.ptr, b.row, len, cols, out);
+                        continue;
+                    }
+                    if cols < S::NR {
+                        std::ptr::write_bytes(out, 0, len * S::NR);
+                    }
+                    copy_turned(b.ptr, b.col, b.row, cols, len, out, S::NR);
+                }
             }
-            if cols < S::NR {
-                std::ptr::write_bytes(out, 0, self.len * S::NR);
-            }
-            copy_turned(b.ptr, b.col, b.row, cols, self.len, out, S::NR);
         }
     }
 

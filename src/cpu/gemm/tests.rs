@@ -83,6 +83,8 @@ fn large_products_and_vectors() {
     check_f32(350, 300, 800, true, true, false, 1, true, 3);
     check_f64(40, 2100, 20, false, true, false, 1, false, 2);
     check_f64(700, 130, 390, true, false, false, 1, false, 2);
+    check_f32(50, 1100, 401, false, false, false, 1, true, 2);
+    check_f64(60, 530, 780, false, false, false, 1, false, 2);
     check_f32(3000, 1, 200, false, false, false, 1, false, 2);
     check_f32(3000, 1, 200, true, false, false, 2, true, 2);
 }
