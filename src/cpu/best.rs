@@ -3,10 +3,19 @@
 use crate::base::{Element, Level};
 use crate::cpu::map::Shared;
 use crate::cpu::pool;
+use crate::fold;
+use crate::ir::ReduceFn;
+
+/// The reductions to the largest and the smallest element.
+pub const MAX: ReduceFn = fold!("max", f64::NEG_INFINITY, i64::MIN, exact true, |acc, x| acc.max(x), |a, b| a.max(b),
+    finish |v, _| v, |v, _| v, wgsl "oxg_max({0}, {1})", "oxg_max({0}, {1})", "{0}");
+pub const MIN: ReduceFn = fold!("min", f64::INFINITY, i64::MAX, exact true, |acc, x| acc.min(x), |a, b| a.min(b),
+    finish |v, _| v, |v, _| v, wgsl "oxg_min({0}, {1})", "oxg_min({0}, {1})", "{0}");
 
 /// Elements that are compared as values before anyone asks where they are.
-const BLOCK: usize = 512;
-const LANES: usize = 64;
+const BLOCK: usize = 4096;
+/// Runs whose extremes are found before anyone asks where they are.
+const RUNS: usize = 32;
 /// Elements that are asked at once whether one of them is the extreme.
 const SEARCH: usize = 32;
 /// Columns side by side.
@@ -24,44 +33,86 @@ fn beats<T: Element, const LEAST: bool>(v: T, best: T) -> bool {
     (better | is_nan(v)) & !is_nan(best)
 }
 
-/// The position of the extreme of a run: the extremes of blocks first, as vectors, then a search in one block.
+/// The first position of `best` in a run that holds it.
 #[inline(always)]
-fn in_run<T: Element, const LEAST: bool>(run: &[T]) -> usize {
-    if run.len() < 2 * SEARCH {
-        let mut at = 0;
-        for (i, &v) in run.iter().enumerate() {
-            at = if beats::<T, LEAST>(v, run[at]) { i } else { at };
-        }
-        return at;
-    }
-    // Unknown to the compiler, which would unroll the loop over lanes and then not find the vectors in it.
-    let width = std::hint::black_box(LANES);
-    let (mut best, mut at) = (run[0], 0);
-    for (k, block) in run.chunks(BLOCK).enumerate() {
-        let mut lanes = [block[0]; LANES];
-        for part in block.chunks(width) {
-            for (lane, &v) in lanes.iter_mut().zip(part) {
-                *lane = if beats::<T, LEAST>(v, *lane) { v } else { *lane };
-            }
-        }
-        let mut half = width / 2;
-        while half > 0 {
-            let (low, high) = lanes.split_at_mut(half);
-            low.iter_mut().zip(&*high).for_each(|(a, &b)| *a = if beats::<T, LEAST>(b, *a) { b } else { *a });
-            half /= 2;
-        }
-        if beats::<T, LEAST>(lanes[0], best) {
-            (best, at) = (lanes[0], k * BLOCK);
-        }
-    }
-    let is_best = |v: T| (v == best) | (is_nan(v) & is_nan(best));
-    for part in run[at..].chunks(SEARCH) {
-        if part.iter().fold(false, |any, &v| any | is_best(v)) {
-            return at + part.iter().position(|&v| is_best(v)).unwrap_or(0);
+fn find<T: Element>(run: &[T], is: impl Fn(T) -> bool) -> usize {
+    let mut at = 0;
+    for part in run.chunks(SEARCH) {
+        if part.iter().fold(false, |any, &v| any | is(v)) {
+            return at + part.iter().position(|&v| is(v)).unwrap_or(0);
         }
         at += SEARCH;
     }
     0
+}
+
+#[inline(always)]
+fn search<T: Element>(run: &[T], best: T) -> usize {
+    if is_nan(best) {
+        find(
+            run,
+            #[inline(always)]
+            |v| is_nan(v),
+        )
+    } else {
+        find(
+            run,
+            #[inline(always)]
+            |v| v == best,
+        )
+    }
+}
+
+/// The position of the extreme of a short run.
+#[inline(always)]
+fn in_short<T: Element, const LEAST: bool>(run: &[T]) -> usize {
+    let mut at = 0;
+    for (i, &v) in run.iter().enumerate() {
+        at = if beats::<T, LEAST>(v, run[at]) { i } else { at };
+    }
+    at
+}
+
+/// The largest or smallest elements of runs, `n` elements each; nan where any is nan.
+fn tops<T: Element, const LEAST: bool>(data: &[T], n: usize, out: &mut [T]) {
+    assert!(data.len() >= n * out.len() && out.len() <= RUNS, "argmax: whole runs");
+    let tiles = (if LEAST { &MIN } else { &MAX }.tiles)(T::DTYPE, Level::get());
+    let mut acc = [tiles.start; RUNS];
+    // SAFETY: the slice holds the runs; there is a word to each accumulator, and a place to each result.
+    unsafe {
+        (tiles.rows)(data.as_ptr().cast(), n, n, out.len(), acc.as_mut_ptr().cast(), false);
+        (tiles.store)(acc.as_ptr().cast(), out.len(), n, T::DTYPE, out.as_mut_ptr().cast());
+    }
+}
+
+/// The positions of the extremes of runs: the extremes first, of blocks where runs are long, then a search for each.
+#[inline(always)]
+fn in_runs<T: Element, const LEAST: bool>(data: &[T], n: usize, mut found: impl FnMut(usize, usize)) {
+    let mut best = [data[0]; RUNS];
+    let count = data.len() / n;
+    for first in (0..count).step_by(RUNS) {
+        let group = RUNS.min(count - first);
+        let runs = data[first * n..].chunks_exact(n).take(group);
+        if n < SEARCH {
+            runs.enumerate().for_each(|(r, run)| found(first + r, in_short::<T, LEAST>(run)));
+            continue;
+        }
+        if n <= BLOCK {
+            tops::<T, LEAST>(&data[first * n..], n, &mut best[..group]);
+            runs.zip(&best).enumerate().for_each(|(r, (run, &top))| found(first + r, search(run, top)));
+            continue;
+        }
+        for (r, run) in runs.enumerate() {
+            let (mut top, mut at, mut one) = (run[0], 0, [run[0]]);
+            for (k, block) in run.chunks(BLOCK).enumerate() {
+                tops::<T, LEAST>(block, block.len(), &mut one);
+                if beats::<T, LEAST>(one[0], top) {
+                    (top, at) = (one[0], k * BLOCK);
+                }
+            }
+            found(first + r, at + search(&run[at..], top));
+        }
+    }
 }
 
 /// The positions of the extremes of columns, `step` elements from row to row; `best` holds the values met so far.
@@ -85,10 +136,12 @@ fn in_columns<T: Element, const LEAST: bool>(data: &[T], n: usize, step: usize, 
 #[inline(always)]
 fn piece<T: Element, const LEAST: bool>(data: &[T], n: usize, inner: usize, out: &mut [T]) {
     if inner == 1 {
-        for (run, out) in data.chunks_exact(n).zip(out) {
-            *out = T::from_i64(in_run::<T, LEAST>(run) as i64);
-        }
-        return;
+        return in_runs::<T, LEAST>(
+            data,
+            n,
+            #[inline(always)]
+            |r, at| out[r] = T::from_i64(at as i64),
+        );
     }
     let mut best = [data[0]; WIDTH];
     for (c, out) in out.chunks_mut(WIDTH).enumerate() {
@@ -184,19 +237,39 @@ fn long_run<T: Element>(data: &[T], least: bool, out: &mut [T]) {
 
 /// The position of the extreme of one run as a number: float16 could not hold it.
 fn position<T: Element>(run: &[T], least: bool) -> usize {
+    #[inline(always)]
+    fn body<T: Element>(run: &[T], least: bool) -> usize {
+        let mut place = 0;
+        if least {
+            in_runs::<T, true>(
+                run,
+                run.len(),
+                #[inline(always)]
+                |_, at| place = at,
+            )
+        } else {
+            in_runs::<T, false>(
+                run,
+                run.len(),
+                #[inline(always)]
+                |_, at| place = at,
+            )
+        }
+        place
+    }
     #[cfg(target_arch = "x86_64")]
     {
         /// # Safety
         /// The CPU has AVX-512.
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi2")]
         unsafe fn avx512<T: Element>(run: &[T], least: bool) -> usize {
-            if least { in_run::<T, true>(run) } else { in_run::<T, false>(run) }
+            body(run, least)
         }
         /// # Safety
         /// The CPU has AVX2.
         #[target_feature(enable = "avx2,fma,bmi2")]
         unsafe fn avx2<T: Element>(run: &[T], least: bool) -> usize {
-            if least { in_run::<T, true>(run) } else { in_run::<T, false>(run) }
+            body(run, least)
         }
         // SAFETY: the level says what the CPU has.
         unsafe {
@@ -207,7 +280,7 @@ fn position<T: Element>(run: &[T], least: bool) -> usize {
             }
         }
     }
-    if least { in_run::<T, true>(run) } else { in_run::<T, false>(run) }
+    body(run, least)
 }
 
 #[cfg(test)]
@@ -217,9 +290,20 @@ mod tests {
     #[test]
     fn agrees_with_a_plain_search() {
         let odd = |i: usize| ((i * 7919) % 1009) as f32 - 500.0;
-        for (outer, n, inner) in
-            [(1, 1, 1), (3, 7, 1), (1, 2000, 1), (1, 70_000, 1), (2, 9, 700), (40, 300, 1), (2, 600, 3)]
-        {
+        for (outer, n, inner) in [
+            (1, 1, 1),
+            (3, 7, 1),
+            (1, 2000, 1),
+            (1, 70_000, 1),
+            (2, 9, 700),
+            (40, 300, 1),
+            (2, 600, 3),
+            (70, 63, 1),
+            (70, 64, 1),
+            (33, 129, 1),
+            (3, 9001, 1),
+            (2, 4097, 1),
+        ] {
             for nan in [None, Some(n / 2)] {
                 let mut data: Vec<f32> = (0..outer * n * inner).map(odd).collect();
                 if let Some(k) = nan {

@@ -352,12 +352,9 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Element zero of a leaf that is a run of memory: its values are there without running anything.
-    pub fn direct(&self, reg: Reg) -> Option<*const u8> {
-        match (self.places[reg as usize], self.leaves.get(reg as usize)) {
-            (Place::Memory, Some(leaf)) => Some(leaf.ptr),
-            _ => None,
-        }
+    /// The leaf that a register is, if it is one: its values are there without running anything.
+    pub fn leaf(&self, reg: Reg) -> Option<&Leaf> {
+        self.leaves.get(reg as usize)
     }
 
     /// Where a register can be read after [`Plan::run`] of this tile.

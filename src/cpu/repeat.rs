@@ -1,9 +1,11 @@
 //! Folding one element that stands for many.
 
-use crate::base::{Buffer, DType};
-use crate::cpu::fold::Folder;
+use crate::base::{Buffer, DType, Level};
 use crate::cpu::pool;
 use crate::ir::ReduceFn;
+
+/// Elements folded side by side.
+const SIDE: usize = 512;
 
 /// Folds each of `n` elements of `from`, which lie from element `offset` on, with itself, `times` in all, and stores
 /// results of `to`. Parts are doubled, so that this takes as many steps as `times` has bits.
@@ -19,24 +21,25 @@ pub fn fold_repeated(
     assert!((offset + n) * from.size() <= source.bytes(), "fold: the elements reach past their buffer");
     assert!(n * to.size() <= out.bytes() && times > 0, "fold: the results do not fit their buffer");
     pool::count_work(n * to.size());
-    let folder = Folder::new(f, from);
-    for first in (0..n).step_by(512) {
-        let mut totals = [folder.start(); 512];
-        let totals = &mut totals[..512.min(n - first)];
-        // SAFETY: elements and results were checked to lie inside their buffers.
-        unsafe { folder.rows(source.ptr().wrapping_add((offset + first) * from.size()), 1, totals) };
-        for total in totals.iter_mut() {
-            let (mut part, mut left, mut sum) = (*total, times, None);
+    let tiles = (f.tiles)(from, Level::get());
+    for first in (0..n).step_by(SIDE) {
+        let count = SIDE.min(n - first);
+        let (x, out) = (source.ptr().wrapping_add((offset + first) * from.size()), out.ptr());
+        // An accumulator is at most a word.
+        let start = [tiles.start; SIDE];
+        let (mut part, mut sum, mut left) = (start, start, times);
+        // SAFETY: elements and results were checked to lie inside their buffers; each array holds `SIDE` accumulators.
+        unsafe {
+            (tiles.rows)(x, 1, 1, count, part.as_mut_ptr().cast(), false);
             while left > 0 {
                 if left & 1 == 1 {
-                    sum = Some(sum.map_or(part, |sum| folder.join(sum, part)));
+                    (tiles.join)(sum.as_mut_ptr().cast(), part.as_ptr().cast(), count);
                 }
-                part = folder.join(part, part);
                 left >>= 1;
+                let half = part;
+                (tiles.join)(part.as_mut_ptr().cast(), half.as_ptr().cast(), count);
             }
-            *total = sum.unwrap_or(part);
+            (tiles.store)(sum.as_ptr().cast(), count, times, to, out.wrapping_add(first * to.size()));
         }
-        // SAFETY: as above.
-        unsafe { folder.store(totals, times, to, out.ptr(), first) };
     }
 }

@@ -57,6 +57,14 @@ impl Walk {
         (self.shape[last], self.strides[last])
     }
 
+    /// The axis around the innermost one: its length and the step along it; a single row where there is none.
+    pub fn around(&self) -> (usize, isize) {
+        match self.shape.len() {
+            0 | 1 => (1, 0),
+            n => (self.shape[n - 2], self.strides[n - 2]),
+        }
+    }
+
     /// Where element `start` lies, in bytes from element zero.
     pub fn offset(&self, start: usize) -> isize {
         let (mut rest, mut offset) = (start, 0);

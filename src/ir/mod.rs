@@ -4,7 +4,7 @@ pub mod program;
 pub mod tile;
 
 pub use program::{Program, Source};
-pub use tile::{FoldText, FoldTile, In, MapFn, ReduceFn, Tile};
+pub use tile::{FoldColumns, FoldRows, FoldText, FoldTiles, In, MapFn, ReduceFn, Tile};
 
 /// The iteration space of a reduction, after its axes were put in order: for each of `outer` results, `reduce`
 /// elements are folded; where the innermost axis is kept, `inner` results run side by side.

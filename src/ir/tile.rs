@@ -48,23 +48,40 @@ impl MapFn {
     }
 }
 
-/// Folds `rows` runs of `n` elements, which begin `stride` elements apart, into accumulators: one for each run (`rows`) or one for each
-/// place in a run (`columns`). Floats accumulate in f64, integers in i64.
+/// `(x, n, stride, rows, acc, one)`: folds `rows` runs of `n` elements, which begin `stride` elements apart, into an
+/// accumulator each, or all of them into `one`.
 ///
 /// # Safety
-/// `x` must hold the runs, of the dtype the tile was made for, `acc` `rows` or `n` accumulators.
-pub type FoldTile = unsafe fn(x: *const u8, n: usize, stride: usize, rows: usize, acc: *mut u8);
+/// `x` must hold the runs, of the dtype the loop was made for, `acc` that many accumulators.
+pub type FoldRows = unsafe fn(*const u8, usize, usize, usize, *mut u8, bool);
+
+/// `(x, n, stride, rows, acc)`: folds such runs element by element, into an accumulator for each place in a run.
+///
+/// # Safety
+/// As [`FoldRows`], with `n` accumulators.
+pub type FoldColumns = unsafe fn(*const u8, usize, usize, usize, *mut u8);
+
+/// The loops of a reduction for one dtype at one level.
+#[derive(Clone, Copy)]
+pub struct FoldTiles {
+    /// Bytes of an accumulator: one, four or eight.
+    pub size: usize,
+    /// A word of accumulators at their start value.
+    pub start: u64,
+    pub rows: FoldRows,
+    pub columns: FoldColumns,
+    /// `join(acc, other, n)` joins `n` accumulators with others.
+    pub join: unsafe fn(*mut u8, *const u8, usize),
+    /// `store(acc, count, n, dtype, out)` finishes `count` totals of `n` elements each and stores them as `dtype`.
+    pub store: unsafe fn(*const u8, usize, usize, DType, *mut u8),
+}
 
 /// A reduction: start value, fold, how two partial results join, and what is made of the total.
 pub struct ReduceFn {
     pub name: &'static str,
     /// The start value in f64 and i64.
     pub start: (f64, i64),
-    /// The fold of a dtype at a level: into one accumulator, or (`true`) one per element.
-    pub tile: fn(DType, Level, bool) -> FoldTile,
-    pub join: (fn(f64, f64) -> f64, fn(i64, i64) -> i64),
-    /// Applied to the total; gets the number of elements reduced.
-    pub finish: (fn(f64, usize) -> f64, fn(i64, usize) -> i64),
+    pub tiles: fn(DType, Level) -> FoldTiles,
     pub wgsl: FoldText,
 }
 

@@ -124,17 +124,21 @@ pub static ROW_NORM: Op = Op {
 
 fn backward<T: Row>(t: &[Tensor], out: &mut Output) -> Result<()> {
     let n = t[0].shape().last().copied().unwrap_or(1);
-    let dense = t.iter().map(|t| t.cast(T::DTYPE)?.dense()).collect::<Result<SmallVec<[_; 5]>>>()?;
-    let s: SmallVec<[&[T]; 5]> = dense.iter().map(|d| d.slice::<T>()).collect();
-    let gamma = s.get(4).copied();
-    if t[0].dtype() == T::DTYPE {
-        rows::layer_norm_grad(s[0], s[3], gamma, n, s[1], s[2], out.slice::<T>());
-    } else {
-        let mut wide = vec![T::default(); s[0].len()];
-        rows::layer_norm_grad(s[0], s[3], gamma, n, s[1], s[2], &mut wide);
-        narrow(out, t[0].dtype(), &wide);
-    }
-    Ok(())
+    // The gradient that comes in is read once, and computed on the way.
+    let head = t[3].cast(T::DTYPE)?;
+    let others = t.iter().enumerate().filter(|(k, _)| *k != 3).map(|(_, t)| t.cast(T::DTYPE)?.dense());
+    let dense = others.collect::<Result<SmallVec<[_; 4]>>>()?;
+    let s: SmallVec<[&[T]; 4]> = dense.iter().map(|d| d.slice::<T>()).collect();
+    let gamma = s.get(3).copied();
+    head.feed::<T, _>(|head| {
+        if t[0].dtype() == T::DTYPE {
+            rows::layer_norm_grad(s[0], head, gamma, n, s[1], s[2], out.slice::<T>());
+        } else {
+            let mut wide = vec![T::default(); s[0].len()];
+            rows::layer_norm_grad(s[0], head, gamma, n, s[1], s[2], &mut wide);
+            narrow(out, t[0].dtype(), &wide);
+        }
+    })
 }
 
 /// The mean of each row.

@@ -2,6 +2,7 @@
 
 use crate::base::layout::show;
 use crate::base::{DType, Result};
+use crate::cpu::feed::Feed;
 use crate::cpu::rows::{self, Extent, Row, Soft};
 use crate::graph::op::axis_index;
 use crate::graph::{Args, Check, Grad, GradCtx, Kind, Meta, Op, Var, apply1};
@@ -9,6 +10,7 @@ use crate::ops::{Ops, device};
 use crate::tensor::Tensor;
 use crate::tensor::kernel::Output;
 use crate::{ensure, rule};
+use half::f16;
 use smallvec::{SmallVec, smallvec};
 use std::sync::Arc;
 
@@ -72,6 +74,16 @@ fn infer(name: &str, m: &[Meta], args: &Args) -> Result<SmallVec<[Meta; 1]>> {
     Ok(smallvec![Meta { dtype, ..data.clone() }])
 }
 
+/// Runs `f` on the rows of `x` and the result, both of dtype `T`.
+fn fed<T: Row>(x: &Tensor, out: &mut Output, f: impl FnOnce(&Feed<T>, &mut [T])) -> Result<()> {
+    x.feed::<T, _>(|x| f(x, out.slice()))
+}
+
+/// Whether rows of float16 can be widened one by one.
+fn in_halves(a: DType, b: DType, e: Extent) -> bool {
+    (a, b) == (DType::F16, DType::F16) && e.inner == 1
+}
+
 /// Runs a kernel on `T` slices of the operands; where the result has another dtype, it is converted.
 fn in_rows<T: Row>(ins: &[Tensor], out: &mut Output, dtype: DType, f: impl Fn(&[&[T]], &mut [T])) -> Result<()> {
     let dense = ins.iter().map(|t| t.cast(T::DTYPE)?.dense()).collect::<Result<SmallVec<[_; 3]>>>()?;
@@ -96,6 +108,17 @@ fn forward(t: &[Tensor], args: &Args, out: &mut [Output], sign: f64, kind: Soft)
     };
     let dtype = p.dtype.unwrap_or(t[0].dtype());
     let scale = sign * p.scale();
+    if in_halves(t[0].dtype(), dtype, extent) && lengths.is_none() {
+        let x = t[0].dense()?;
+        rows::softmax_cast::<f16, f32>(x.slice(), out[0].slice(), extent.n, scale, kind);
+        return Ok(());
+    }
+    if t[0].dtype() == dtype && extent.fed() && lengths.is_none() {
+        return match dtype {
+            DType::F64 => fed::<f64>(&t[0], &mut out[0], |x, y| rows::softmax_rows(x, y, extent.n, scale, kind)),
+            _ => fed::<f32>(&t[0], &mut out[0], |x, y| rows::softmax_rows(x, y, extent.n, scale, kind)),
+        };
+    }
     if wide(t[0].dtype(), dtype) == DType::F64 {
         in_rows::<f64>(&t[..1], &mut out[0], dtype, |x, y| {
             rows::softmax(x[0], y, extent, scale, kind, lengths.as_deref())
@@ -220,6 +243,22 @@ pub static SOFTMAX_GRAD: Op = Op {
             let extent = Extent::of(t[0].shape(), axis_index("_softmax_grad", p.axis, t[0].ndim())?);
             let kind = if p.log { Soft::Log } else { Soft::Plain };
             let dtype = t[0].dtype();
+            if in_halves(dtype, dtype, extent) {
+                let (y, g) = (t[0].dense()?, t[1].dense()?);
+                rows::softmax_grad_cast::<f16, f32>(y.slice(), g.slice(), out[0].slice(), extent.n, p.scale, kind);
+                return Ok(());
+            }
+            if extent.fed() {
+                let (y, n) = (t[0].dense()?, extent.n);
+                return match dtype {
+                    DType::F64 => fed::<f64>(&t[1], &mut out[0], |g, out| {
+                        rows::softmax_grad_rows(y.slice(), g, out, n, p.scale, kind)
+                    }),
+                    _ => fed::<f32>(&t[1], &mut out[0], |g, out| {
+                        rows::softmax_grad_rows(y.slice(), g, out, n, p.scale, kind)
+                    }),
+                };
+            }
             if dtype == DType::F64 {
                 in_rows::<f64>(t, &mut out[0], dtype, |x, y| rows::softmax_grad(x[0], x[1], y, extent, p.scale, kind))
             } else {

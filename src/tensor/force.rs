@@ -4,7 +4,7 @@ use crate::base::lock::lock;
 use crate::base::{Buffer, Error, Result, Strides};
 use crate::cpu::fold::run_fold;
 use crate::cpu::map::{LeafSpec, Operand, Target, run_map};
-use crate::tensor::expr::Expr;
+use crate::tensor::expr::{Expr, SMALL};
 use crate::tensor::region::{LeafRef, Region, Root, fold_order};
 use crate::tensor::{Storage, Tensor, Value};
 use smallvec::SmallVec;
@@ -76,7 +76,12 @@ impl Value {
         let mut buffer = Buffer::new(self.shape.iter().product::<usize>() * self.dtype.size())?;
         let shape = input.shape();
         let region = Region::<Storage>::gather(Root::Fold(input), shape)?;
-        let order = fold_order(shape, axes);
+        // Large arrays are read in the order of the first input that has an element for each place. Small ones give the
+        // same bits however they lie.
+        let whole = |s: &Strides| s.iter().zip(shape).all(|(&stride, &dim)| stride != 0 || dim == 1);
+        let large = input.numel() > SMALL;
+        let lead = region.leaves.iter().map(|l| &l.strides).find(|s| large && whole(s));
+        let order = fold_order(shape, axes, lead.map(|s| &s[..]));
         let permuted: Vec<usize> = order.axes.iter().map(|&a| shape[a]).collect();
         let strides: Vec<Strides> =
             region.leaves.iter().map(|l| order.axes.iter().map(|&a| l.strides[a]).collect()).collect();

@@ -278,7 +278,7 @@ impl Value {
             region = Region::<Operand>::gather(Root::Fold(input), shape)?;
             operands = region.operands();
         }
-        let order = fold_order(shape, axes);
+        let order = fold_order(shape, axes, None);
         let permuted: Vec<usize> = order.axes.iter().map(|&a| shape[a]).collect();
         for operand in &mut operands {
             if let Operand::Data(s) = operand {

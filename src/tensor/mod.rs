@@ -5,7 +5,8 @@
 //! `gpu` is all of this for values on a GPU.
 
 pub mod expr;
-pub mod force;
+pub mod feed;
+mod force;
 pub mod gpu;
 pub mod kernel;
 pub mod params_file;

@@ -14,6 +14,9 @@ use std::sync::Arc;
 /// Redoing less than this in a later region is cheaper than writing the value to memory and reading it back.
 const REDO: u32 = 4;
 
+/// What a kernel that is fed may compute again for others that read the same value.
+const FEED: u32 = 12;
+
 /// One deferred node of a region.
 struct Node {
     value: Arc<Value>,
@@ -103,6 +106,9 @@ pub enum Root<'a> {
     Map(&'a Arc<Value>, &'a Expr),
     /// The input of a reduction, which folds it and does not write it.
     Fold(&'a Tensor),
+    /// The input of a kernel that reads it once, row by row: not written unless it is dear, since whoever else holds it
+    /// does so on the way to that kernel, as a rule.
+    Feed(&'a Tensor),
 }
 
 /// A pending visit: a value to look into, or a node whose inputs are done.
@@ -270,18 +276,23 @@ impl<D: Data> Region<D> {
         let mut g = Gather::<D>::new();
         match root {
             Root::Map(value, expr) => drop(g.node(value, expr, shape)?),
-            Root::Fold(Tensor::Array(value)) => {
+            Root::Fold(Tensor::Array(value)) | Root::Feed(Tensor::Array(value)) => {
                 let first = g.meet(value, shape)?;
                 g.stack.push(Visit::Enter(first));
             }
-            Root::Fold(Tensor::Scalar(_)) => {}
+            Root::Fold(Tensor::Scalar(_)) | Root::Feed(Tensor::Scalar(_)) => {}
         }
         g.walk(shape)?;
         let top = match root {
             Root::Map(value, _) => Some(Arc::as_ptr(value)),
-            Root::Fold(_) => None,
+            Root::Fold(_) | Root::Feed(_) => None,
         };
         g.decide(top);
+        if let Root::Feed(Tensor::Array(value)) = root
+            && let Some(node) = g.nodes.iter_mut().find(|n| Arc::ptr_eq(&n.value, value))
+        {
+            node.written &= node.spent > FEED;
+        }
         if top.is_none()
             && let Some(&n) = g.order.iter().find(|&&n| g.nodes[n].written)
         {
@@ -352,18 +363,33 @@ impl<D: Data> Region<D> {
     }
 }
 
-/// The axes of a reduction in the order it runs: kept, folded, and the kept ones after the last folded axis innermost.
+/// The axes of a reduction in the order it runs: kept, folded, and some of the last kept ones innermost.
 pub struct FoldOrder {
     pub axes: Vec<usize>,
     pub extent: crate::cpu::fold::Extent,
 }
 
-pub fn fold_order(shape: &[usize], folded: &[bool]) -> FoldOrder {
-    let last = folded.iter().rposition(|&f| f).map_or(0, |i| i + 1);
-    let inner: Vec<usize> = (last..shape.len()).collect();
-    let outer: Vec<usize> = (0..last).filter(|&a| !folded[a]).collect();
-    let reduce: Vec<usize> = (0..last).filter(|&a| folded[a]).collect();
+/// Folded axes run in the order of an input's memory, given its strides. Where its innermost axis is kept, the results
+/// along that run side by side; else they are those behind the last folded axis.
+pub fn fold_order(shape: &[usize], folded: &[bool], strides: Option<&[isize]>) -> FoldOrder {
+    let kept: Vec<usize> = (0..shape.len()).filter(|&a| !folded[a]).collect();
+    let mut reduce: Vec<usize> = (0..shape.len()).filter(|&a| folded[a]).collect();
+    let behind = || kept.iter().filter(|&&a| folded[a..].iter().all(|f| !f)).count();
+    let unit = strides.and_then(|s| (0..shape.len()).filter(|&a| shape[a] > 1).min_by_key(|&a| s[a].unsigned_abs()));
+    let inner = match (unit, strides) {
+        (Some(unit), _) if folded[unit] => 0,
+        (Some(unit), Some(s)) if kept.iter().rev().find(|&&a| shape[a] > 1) == Some(&unit) => {
+            let alone = |w: &[usize]| shape[w[0]] == 1 || shape[w[1]] == 1;
+            let joined = |w: &[usize]| alone(w) || s[w[0]] == s[w[1]] * shape[w[1]] as isize;
+            1 + kept.windows(2).rev().take_while(|w| joined(w)).count()
+        }
+        _ => behind(),
+    };
+    if let Some(s) = strides {
+        reduce.sort_by_key(|&a| std::cmp::Reverse(s[a].unsigned_abs()));
+    }
+    let (outer, inner) = kept.split_at(kept.len() - inner);
     let size = |axes: &[usize]| axes.iter().map(|&a| shape[a]).product::<usize>();
-    let extent = crate::cpu::fold::Extent { outer: size(&outer), reduce: size(&reduce), inner: size(&inner) };
-    FoldOrder { axes: outer.into_iter().chain(reduce).chain(inner).collect(), extent }
+    let extent = crate::cpu::fold::Extent { outer: size(outer), reduce: size(&reduce), inner: size(inner) };
+    FoldOrder { axes: [outer, &reduce, inner].concat(), extent }
 }
