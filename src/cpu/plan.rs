@@ -85,7 +85,7 @@ pub struct Frame {
 }
 
 /// Room for a block of one transposed leaf.
-pub const BLOCK_BYTES: usize = 16 << 10;
+pub const BLOCK_BYTES: usize = 32 << 10;
 
 /// Bytes of a scalar as an element of `dtype`, in the low end of a word.
 pub fn scalar_bits(scalar: Scalar, dtype: DType) -> u64 {
@@ -210,6 +210,12 @@ impl<'a> Plan<'a> {
     /// The first transposed leaf's axis: see [`Walk::turned`].
     pub fn turned_axis(&self) -> Option<(usize, usize)> {
         self.turned.first().and_then(|&leaf| self.leaves[leaf].walk.turned())
+    }
+
+    /// How many whole rows one run may take: as many as a tile holds, unless a leaf is read along them.
+    pub fn joint_rows(&self) -> usize {
+        let along = self.places.iter().any(|place| matches!(place, Place::Row(_)));
+        if along { 1 } else { (self.tile / self.row).max(1) }
     }
 
     /// Bytes of scratch space that [`Plan::run`] needs.

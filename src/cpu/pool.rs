@@ -29,22 +29,36 @@ pub fn available() -> usize {
 }
 
 /// Runs `f(i)` for each `i` below `pieces`, in any order and on all threads.
+///
+/// Each thread begins at a place of its own, the same in every loop, so that it meets again what its caches hold; done
+/// there, it helps the others.
 pub fn run(pieces: usize, f: impl Fn(usize) + Sync) {
-    if pieces < 2 || threads() == 1 {
+    let homes = threads().min(pieces).min(HOMES);
+    if homes < 2 {
         return (0..pieces).for_each(f);
     }
-    let next = AtomicUsize::new(0);
-    together(&|between: &mut dyn FnMut()| {
-        loop {
-            let i = next.fetch_add(1, Relaxed);
-            if i >= pieces {
-                break;
+    let edge = |home: usize| home * pieces / homes;
+    let next: [Line; HOMES] = std::array::from_fn(|home| Line(AtomicUsize::new(edge(home.min(homes)))));
+    together(&|me, between: &mut dyn FnMut()| {
+        for home in (me..me + homes).map(|home| home % homes) {
+            loop {
+                let i = next[home].0.fetch_add(1, Relaxed);
+                if i >= edge(home + 1) {
+                    break;
+                }
+                f(i);
+                between();
             }
-            f(i);
-            between();
         }
     });
 }
+
+/// Places where threads begin, at most.
+const HOMES: usize = 16;
+
+/// A counter in a cache line of its own.
+#[repr(align(64))]
+struct Line(AtomicUsize);
 
 /// Runs `f(start, end)` over `0..n` in pieces whose bounds are multiples of `grain`, on all threads when there is
 /// enough work, else at once.

@@ -30,8 +30,9 @@ const KEEP: Duration = Duration::from_micros(200);
 /// that come seldom are over before a worker would be there.
 const ALONE: u64 = 60_000;
 
-/// A thread's part of a loop. It calls what it is given between pieces.
-pub type Part<'a> = dyn Fn(&mut dyn FnMut()) + Sync + 'a;
+/// A thread's part of a loop: it is given the thread's number (the caller's is 0), and calls what it is given between
+/// pieces.
+pub type Part<'a> = dyn Fn(usize, &mut dyn FnMut()) + Sync + 'a;
 type Work = *const Part<'static>;
 
 struct Team {
@@ -105,25 +106,25 @@ fn team() -> &'static Team {
 /// share out what there is to do by itself.
 pub fn together(work: &Part) {
     if threads() == 1 {
-        return work(&mut || ());
+        return work(0, &mut || ());
     }
     let team = team();
     let _turn = match team.turn.try_lock() {
         Ok(turn) => turn,
         Err(std::sync::TryLockError::Poisoned(poison)) => poison.into_inner(),
-        Err(std::sync::TryLockError::WouldBlock) => return work(&mut || ()),
+        Err(std::sync::TryLockError::WouldBlock) => return work(0, &mut || ()),
     };
     team.open(work);
     {
         let _close = Close(team);
         if team.all_here() {
-            work(&mut || ());
+            work(0, &mut || ());
         } else {
             let start = Instant::now();
             let before = team.alone.load(Relaxed);
             let passed = || before + start.elapsed().as_nanos() as u64;
             let mut waiting = true;
-            work(&mut || {
+            work(0, &mut || {
                 if waiting && passed() > ALONE {
                     waiting = false;
                     team.call();
@@ -183,7 +184,7 @@ impl Team {
             if state & OPEN != 0 && state / NEXT != seen {
                 if self.state.compare_exchange(state, state + 1, AcqRel, Relaxed).is_ok() {
                     seen = state / NEXT;
-                    self.join();
+                    self.join(me + 1);
                     since = Instant::now();
                 }
                 continue;
@@ -210,11 +211,11 @@ impl Team {
         }
     }
 
-    fn join(&self) {
+    fn join(&self, me: usize) {
         // SAFETY: the loop was open when this worker joined, so its work was written before; the caller waits for us.
         let work = unsafe { (*self.work.get()).map(|work| &*work) };
         if let Some(work) = work
-            && let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(&mut || ())))
+            && let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(me, &mut || ())))
         {
             lock(&self.panic).get_or_insert(panic);
         }
