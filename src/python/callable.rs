@@ -14,6 +14,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyList, PyTuple};
 use smallvec::SmallVec;
+use std::collections::HashMap;
 
 /// Elements from which other Python threads may run while an op computes.
 const DETACH: usize = 16 << 10;
@@ -314,10 +315,15 @@ fn forms(py: Python<'_>) -> &'static [Form] {
 /// The operator of a name.
 #[pyfunction]
 fn operator(py: Python<'_>, name: &str) -> PyResult<PyOp> {
-    let named = |form: &&Form| form.op.name == name || form.op.aliases.contains(&name);
-    let form = forms(py).iter().find(named);
-    let form = form.ok_or_else(|| Error::new(ErrorKind::Key, format_args!("operator: no operator '{name}'")))?;
-    Ok(PyOp { form, name: form.op.aliases.iter().copied().find(|a| *a == name).unwrap_or(form.op.name) })
+    static NAMES: PyOnceLock<HashMap<&'static str, &'static Form>> = PyOnceLock::new();
+    let names = NAMES.get_or_init(py, || {
+        let named = |form: &'static Form| [form.op.name].into_iter().chain(form.op.aliases.iter().copied());
+        forms(py).iter().flat_map(|form| named(form).map(move |name| (name, form))).collect()
+    });
+    let found = names.get_key_value(name);
+    let (&name, &form) =
+        found.ok_or_else(|| Error::new(ErrorKind::Key, format_args!("operator: no operator '{name}'")))?;
+    Ok(PyOp { form, name })
 }
 
 /// Every record as a dictionary: what docs, stubs and the table-driven tests are made from.

@@ -42,17 +42,19 @@ _Param = float | NDArray
 
 
 def _draw(name: str, params: dict[str, Any], names: Sequence[str], rest: dict[str, Any]) -> NDArray:
+    arrays = 0
     for key, value in params.items():
-        # An op's own parameters may be text, as in files; a law's are numbers.
-        if isinstance(value, str):
+        if isinstance(value, NDArray):
+            arrays += 1
+        elif isinstance(value, str):
+            # An op's own parameters may be text, as in files; a law's are numbers.
             raise ValueError(f"random.{name}: {key}, got {value!r}, expected a number or an NDArray")
-    arrays = [isinstance(value, NDArray) for value in params.values()]
-    if not any(arrays):
-        return operator(f"_random_{name}")(**params, **rest)
-    if not all(arrays):
+    if arrays == 0:
+        return operator("_random_" + name)(**params, **rest)
+    if arrays < len(params):
         raise AssertionError(f"random.{name}: parameters must be all numbers or all NDArrays")
     rest.pop("ctx")
-    return operator(f"_sample_{name}")(**dict(zip(names, params.values(), strict=True)), **rest)
+    return operator("_sample_" + name)(**dict(zip(names, params.values(), strict=True)), **rest)
 
 
 def _rest(shape: _Shape, dtype: Any, ctx: Context | None, out: NDArray | None) -> dict[str, Any]:

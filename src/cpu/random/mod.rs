@@ -11,6 +11,7 @@
 mod bulk;
 mod choice;
 pub mod laws;
+mod log;
 mod mt19937;
 mod streams;
 #[cfg(test)]

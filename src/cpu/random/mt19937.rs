@@ -118,6 +118,7 @@ fn expand(state: &mut [u32; BLOCK]) {
     }
 }
 
+super::bulk::widest! {
 /// Replaces the state by the next block. Three ranges, so that no index needs a modulo and each loop vectorises.
 fn twist(state: &mut [u32; BLOCK]) {
     for i in 0..BLOCK - SHIFT {
@@ -127,6 +128,7 @@ fn twist(state: &mut [u32; BLOCK]) {
         state[i] = mix(state[i], state[i + 1], state[i + SHIFT - BLOCK]);
     }
     state[BLOCK - 1] = mix(state[BLOCK - 1], state[0], state[SHIFT - 1]);
+}
 }
 
 #[inline(always)]
