@@ -53,17 +53,17 @@ mod x86 {
         unsafe { convert::<T, U>(ins, out, n) }
     }
 
-    /// Eight elements at a time by one instruction that does just what [`Element::cast`] does.
-    macro_rules! by_eight {
-        ($name:ident, $from:ty, $to:ty, |$x:ident, $y:ident| $step:expr) => {
+    /// Some elements at a time by one instruction that does just what [`Element::cast`] does.
+    macro_rules! by {
+        ($lanes:literal, $name:ident, $feature:literal, $from:ty, $to:ty, |$x:ident, $y:ident| $step:expr) => {
             /// # Safety
-            /// As [`convert`]; the CPU has AVX2 and F16C.
-            #[target_feature(enable = "avx2,f16c")]
+            /// As [`convert`]; the CPU has the instruction set.
+            #[target_feature(enable = $feature)]
             pub unsafe fn $name(ins: &[In], out: *mut u8, n: usize, _: &[f64]) {
-                let whole = if ins[0].splat { 0 } else { n / 8 * 8 };
+                let whole = if ins[0].splat { 0 } else { n / $lanes * $lanes };
                 let ($x, $y) = (ins[0].ptr as *const $from, out as *mut $to);
-                for i in (0..whole).step_by(8) {
-                    // SAFETY: eight elements are inside both.
+                for i in (0..whole).step_by($lanes) {
+                    // SAFETY: so many elements are inside both.
                     unsafe {
                         let ($x, $y) = ($x.add(i), $y.add(i));
                         $step
@@ -75,12 +75,22 @@ mod x86 {
             }
         };
     }
-    by_eight!(f16_to_f32, f16, f32, |x, y| _mm256_storeu_ps(y, _mm256_cvtph_ps(_mm_loadu_si128(x.cast()))));
-    by_eight!(f32_to_f16, f32, f16, |x, y| _mm_storeu_si128(
+    by!(8, f16_to_f32, "avx2,f16c", f16, f32, |x, y| _mm256_storeu_ps(y, _mm256_cvtph_ps(_mm_loadu_si128(x.cast()))));
+    by!(8, f32_to_f16, "avx2,f16c", f32, f16, |x, y| _mm_storeu_si128(
         y.cast(),
         _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(_mm256_loadu_ps(x))
     ));
-    by_eight!(f32_to_i32, f32, i32, |x, y| _mm256_storeu_si256(y.cast(), _mm256_cvttps_epi32(_mm256_loadu_ps(x))));
+    by!(32, f16_to_f32_wide, "avx512f,avx512vl,avx2", f16, f32, |x, y| {
+        let (a, b) = (_mm256_loadu_si256(x.cast()), _mm256_loadu_si256(x.add(16).cast()));
+        _mm512_storeu_ps(y, _mm512_cvtph_ps(a));
+        _mm512_storeu_ps(y.add(16), _mm512_cvtph_ps(b));
+    });
+    by!(32, f32_to_f16_wide, "avx512f,avx512vl,avx2", f32, f16, |x, y| {
+        let (a, b) = (_mm512_loadu_ps(x), _mm512_loadu_ps(x.add(16)));
+        _mm256_storeu_si256(y.cast(), _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(a));
+        _mm256_storeu_si256(y.add(16).cast(), _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(b));
+    });
+    by!(8, f32_to_i32, "avx2", f32, i32, |x, y| _mm256_storeu_si256(y.cast(), _mm256_cvttps_epi32(_mm256_loadu_ps(x))));
 }
 
 /// The tile that converts `from` to `to`.
@@ -90,6 +100,8 @@ pub fn cast_tile(from: DType, to: DType) -> Tile {
         let level = Level::get();
         if level != Level::Baseline && is_x86_feature_detected!("f16c") {
             match (from, to) {
+                (DType::F16, DType::F32) if level == Level::Avx512 => return x86::f16_to_f32_wide,
+                (DType::F32, DType::F16) if level == Level::Avx512 => return x86::f32_to_f16_wide,
                 (DType::F16, DType::F32) => return x86::f16_to_f32,
                 (DType::F32, DType::F16) => return x86::f32_to_f16,
                 (DType::F32, DType::I32) => return x86::f32_to_i32,
