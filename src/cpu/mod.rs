@@ -30,7 +30,7 @@ pub mod repeat;
 pub mod rows;
 pub mod scratch;
 pub mod small;
-mod stream;
+pub mod stream;
 mod team;
 pub mod tiles;
 mod turn;

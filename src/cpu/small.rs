@@ -3,7 +3,8 @@
 use crate::base::{Buffer, DType, Level};
 use crate::cpu::cast::cast_tile;
 use crate::cpu::fold::{Extent, Folder};
-use crate::cpu::plan::scalar_bits;
+use crate::cpu::map::Shared;
+use crate::cpu::plan::{MAX_TILE, scalar_bits};
 use crate::cpu::pool;
 use crate::cpu::walk::Walk;
 use crate::ir::program::Scalar;
@@ -158,6 +159,81 @@ impl<'a> Operands<'a> {
         // SAFETY: operands and result were checked to hold `n` elements of the tile's dtype; the buffers are borrowed.
         unsafe { (self.tile)(&self.ready.ins[..self.count], out.ptr(), self.n, imm) };
     }
+}
+
+/// An operand of [`by_rows`].
+#[derive(Clone, Copy)]
+pub enum Rows<'a> {
+    Number(Scalar),
+    /// Where the first row begins, elements from one group of rows to the next and from one row to the next, and whether
+    /// one element stands for all of a row.
+    Array(&'a Buffer, usize, [usize; 2], bool),
+}
+
+/// A function of arrays that lie in groups of rows of `width` elements, and numbers, all of dtype `from`; the result is of
+/// `to`, in C order. For more elements than [`map`] takes; with at least `grain` elements to a piece for threads.
+pub fn by_rows(
+    tile: Tile,
+    [from, to]: [DType; 2],
+    [groups, rows, width]: [usize; 3],
+    operands: &[Rows],
+    imm: &[f64],
+    grain: usize,
+    out: &mut Buffer,
+) {
+    let n = groups * rows * width;
+    let count = operands.len();
+    assert!(count <= INPUTS && n > 0 && n * to.size() <= out.bytes(), "small: the result and its operands fit");
+    let (mut numbers, mut steps) = ([0; INPUTS], [[0; 2]; INPUTS]);
+    let mut ins = [In { ptr: std::ptr::null(), splat: true }; INPUTS];
+    for (i, operand) in operands.iter().enumerate() {
+        match *operand {
+            Rows::Number(number) => numbers[i] = scalar_bits(number.cast(from), from),
+            Rows::Array(buffer, offset, by, splat) => {
+                let end = offset + (groups - 1) * by[0] + (rows - 1) * by[1] + if splat { 1 } else { width };
+                assert!(end * from.size() <= buffer.bytes(), "small: an operand reaches past its buffer");
+                ins[i] = In { ptr: buffer.ptr().wrapping_add(offset * from.size()), splat };
+                steps[i] = by.map(|by| by * from.size());
+            }
+        }
+    }
+    for (i, operand) in operands.iter().enumerate() {
+        if matches!(operand, Rows::Number(_)) {
+            ins[i].ptr = (&raw const numbers[i]).cast();
+        }
+    }
+    pool::count_bytes(n * to.size());
+    let shared = Shared((ins, steps, out.ptr(), imm));
+    pool::split(groups * rows, grain.div_ceil(width), |first, end| {
+        let (start, steps, out, imm) = *shared.get();
+        let (mut group, mut left) = (first / rows, rows - first % rows);
+        let at = |group: usize, row: usize| {
+            let mut ins = start;
+            for (i, [by_group, by_row]) in ins.iter_mut().zip(&steps) {
+                i.ptr = i.ptr.wrapping_add(group * by_group + row * by_row);
+            }
+            ins
+        };
+        let mut ins = at(group, first % rows);
+        for row in first..end {
+            if left == 0 {
+                (group, left) = (group + 1, rows);
+                ins = at(group, 0);
+            }
+            left -= 1;
+            for start in (0..width).step_by(MAX_TILE) {
+                let mut part = ins;
+                for i in part.iter_mut().filter(|i| !i.splat) {
+                    i.ptr = i.ptr.wrapping_add(start * from.size());
+                }
+                let to = out.wrapping_add((row * width + start) * to.size());
+                // SAFETY: operands were checked to reach no further than their buffers, the result to fit its own, which
+                // is new; each row is written by one thread.
+                unsafe { tile(&part[..count], to, MAX_TILE.min(width - start), imm) };
+            }
+            ins.iter_mut().zip(&steps).for_each(|(i, [_, step])| i.ptr = i.ptr.wrapping_add(*step));
+        }
+    });
 }
 
 /// One element function over `n` elements of `shape`, all operands and the result of `dtype`. `None` where the function

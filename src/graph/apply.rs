@@ -127,8 +127,8 @@ fn run_kernel(op: &'static Op, inputs: &[Var], args: &Args) -> Result<SmallVec<[
         return crate::graph::gpu::kernel(op, gpu, cpu, &tensors, args, &wanted);
     }
     let mut outputs: SmallVec<[Output; 1]> = SmallVec::new();
-    for meta in &wanted {
-        outputs.push(Output::new(&meta.shape, meta.dtype, meta.device)?);
+    for meta in wanted {
+        outputs.push(Output::new(meta.shape, meta.dtype, meta.device)?);
     }
     crate::cpu::pool::count_loop();
     catch(|| cpu(&tensors, args, &mut outputs))??;

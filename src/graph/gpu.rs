@@ -36,7 +36,7 @@ pub fn kernel(
         fallback(op.name, first.dtype())?;
     }
     let host = ins.iter().map(Tensor::on_host).collect::<Result<SmallVec<[Tensor; 3]>>>()?;
-    let outs = wanted.iter().map(|m| Output::new(&m.shape, m.dtype, m.device));
+    let outs = wanted.iter().map(|m| Output::new(m.shape.clone(), m.dtype, m.device));
     let mut outs = outs.collect::<Result<SmallVec<[Output; 1]>>>()?;
     crate::cpu::pool::count_loop();
     cpu(&host, args, &mut outs)?;

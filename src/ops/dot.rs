@@ -5,8 +5,8 @@ use crate::base::{DType, Result, Shape};
 use crate::cpu::dot::{Dims, Matrix, Product, batch};
 use crate::graph::{Args, Check, GradCtx, Kind, Meta, Op, Var, apply1};
 use crate::ops::Ops;
-use crate::tensor::Tensor;
 use crate::tensor::kernel::Output;
+use crate::tensor::{Storage, Tensor};
 use crate::{ensure, rule};
 use smallvec::{SmallVec, smallvec};
 
@@ -67,33 +67,43 @@ fn product(
 // ---- dot ------------------------------------------------------------------------------------------------------------
 
 /// The axes of an operand of `dot`, apart: the one that is summed over, and the rest.
-fn parts(shape: &[usize], sum_last: bool) -> (usize, Shape) {
+fn parts(shape: &[usize], sum_last: bool) -> (usize, &[usize]) {
     match (shape, sum_last) {
-        ([rest @ .., last], true) => (*last, copied(rest)),
-        ([first, rest @ ..], false) => (*first, copied(rest)),
-        _ => (1, Shape::new()),
+        ([rest @ .., last], true) => (*last, rest),
+        ([first, rest @ ..], false) => (*first, rest),
+        _ => (1, &[]),
     }
 }
 
-/// An operand of `dot` as a matrix: a view where the axes that are not summed over lie at even steps, else a copy.
-/// Gives the array, its offset, and the steps along the other axes and along the summed axis.
-fn as_matrix(t: &Tensor, sum_last: bool) -> Result<(Tensor, usize, isize, isize)> {
-    let layout = t.layout()?;
-    let n = layout.shape.len();
+/// The step along the axes of an operand that are not summed over, taken as one, and along the one that is; `None` where
+/// they lie at no even steps.
+fn steps(shape: &[usize], strides: &[isize], sum_last: bool) -> Option<(isize, isize)> {
+    let n = shape.len();
     let (sum, rest) = if sum_last { (n - 1, 0..n - 1) } else { (0, 1..n) };
     let mut step: Option<(isize, isize)> = None; // the innermost step, and the step that the next axis out must have
     for axis in rest.rev() {
-        let (dim, stride) = (layout.shape[axis], layout.strides[axis]);
+        let (dim, stride) = (shape[axis], strides[axis]);
         if dim == 1 {
             continue;
         }
         match step {
             None => step = Some((stride, stride * dim as isize)),
             Some((inner, next)) if stride == next => step = Some((inner, next * dim as isize)),
-            Some(_) => return as_matrix(&t.copied()?, sum_last),
+            Some(_) => return None,
         }
     }
-    Ok((t.clone(), layout.offset, step.map_or(1, |s| s.0), layout.strides[sum]))
+    Some((step.map_or(1, |s| s.0), strides[sum]))
+}
+
+/// An operand of `dot` as a matrix: its storage and [`steps`]. One without even steps is copied into `copy`.
+fn as_matrix<'a>(t: &'a Tensor, sum_last: bool, copy: &'a mut Option<Tensor>) -> Result<(&'a Storage, isize, isize)> {
+    let storage = t.storage()?;
+    if let Some((rest, sum)) = steps(t.shape(), &storage.strides, sum_last) {
+        return Ok((storage, rest, sum));
+    }
+    let storage = copy.insert(t.copied()?).storage()?;
+    let (rest, sum) = steps(t.shape(), &storage.strides, sum_last).unwrap_or((1, 1));
+    Ok((storage, rest, sum))
 }
 
 fn dot_infer(m: &[Meta], args: &Args) -> Result<SmallVec<[Meta; 1]>> {
@@ -103,7 +113,7 @@ fn dot_infer(m: &[Meta], args: &Args) -> Result<SmallVec<[Meta; 1]>> {
     ensure!(!a.is_empty() && !b.is_empty(), "dot: got shapes {} and {}, expected at least one axis", show(a), show(b));
     let transposed = p.transpose_a || p.transpose_b;
     ensure!(a.len() > 1 || b.len() > 1 || !transposed, "dot: two vectors cannot be transposed");
-    let ((ka, mut shape), (kb, rest)) = (parts(a, !p.transpose_a), parts(b, p.transpose_b));
+    let ((ka, rows), (kb, cols)) = (parts(a, !p.transpose_a), parts(b, p.transpose_b));
     ensure!(
         ka == kb,
         "dot: got shapes {}{} and {}{}, expected {ka} and {kb} to be equal",
@@ -112,7 +122,9 @@ fn dot_infer(m: &[Meta], args: &Args) -> Result<SmallVec<[Meta; 1]>> {
         show(b),
         if p.transpose_b { " transposed" } else { "" }
     );
-    shape.extend(rest);
+    let mut shape = Shape::new();
+    shape.extend_from_slice(rows);
+    shape.extend_from_slice(cols);
     if shape.is_empty() {
         shape.push(1);
     }
@@ -126,11 +138,13 @@ fn dot_run<T: Product>(a: &Tensor, b: &Tensor, p: &DotParams, out: &mut [T]) -> 
         out.fill(T::default());
         return Ok(());
     }
-    let ((a, a_at, a_rest, a_sum), (b, b_at, b_rest, b_sum)) =
-        (as_matrix(a, !p.transpose_a)?, as_matrix(b, p.transpose_b)?);
-    let a = Matrix { buffer: &a.storage()?.buffer, row: a_rest, col: a_sum };
-    let b = Matrix { buffer: &b.storage()?.buffer, row: b_sum, col: b_rest };
-    batch(dims, a, b, &[(a_at, b_at)], out, false);
+    let (mut a_copy, mut b_copy) = (None, None);
+    let (a, a_rest, a_sum) = as_matrix(a, !p.transpose_a, &mut a_copy)?;
+    let (b, b_rest, b_sum) = as_matrix(b, p.transpose_b, &mut b_copy)?;
+    let offsets = [(a.offset, b.offset)];
+    let a = Matrix { buffer: &a.buffer, row: a_rest, col: a_sum };
+    let b = Matrix { buffer: &b.buffer, row: b_sum, col: b_rest };
+    batch(dims, a, b, &offsets, out, false);
     Ok(())
 }
 

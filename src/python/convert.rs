@@ -149,6 +149,8 @@ fn from_memory(value: &Bound<'_, PyAny>, dtype: DType, device: Device) -> PyResu
     let Some(tensor) = bytes.tensor(dtype)? else {
         return Ok(None);
     };
+    // Converted once: a deferred conversion would be redone by whoever reads the array.
+    tensor.force()?;
     Ok(Some(tensor.on_device(device)?))
 }
 

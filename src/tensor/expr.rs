@@ -75,6 +75,7 @@ impl Tensor {
             ready: if device.is_gpu() { Ready::Copy(cell) } else { Ready::Later(cell) },
             expr: Mutex::new(Some(Box::new(expr))),
             weight: weight.into(),
+            redone: 0.into(),
         })))
     }
 

@@ -4,6 +4,7 @@ use crate::base::lock::lock;
 use crate::base::{Buffer, Error, Result, Strides};
 use crate::cpu::fold::run_fold;
 use crate::cpu::map::{LeafSpec, Operand, Target, run_map};
+use crate::tensor::alone::alone;
 use crate::tensor::expr::{Expr, SMALL};
 use crate::tensor::region::{LeafRef, Region, Root, fold_order};
 use crate::tensor::{Storage, Tensor, Value};
@@ -33,6 +34,8 @@ impl Tensor {
     }
 }
 
+const LOST: &str = "the value was not computed";
+
 impl Value {
     fn compute(self: &Arc<Value>) -> Result<&Storage> {
         if self.device.is_gpu() {
@@ -56,6 +59,18 @@ impl Value {
                 }
             }
             _ => {
+                match alone(self, &expr) {
+                    Ok(Some(buffer)) => {
+                        let strides = crate::base::layout::c_strides(&self.shape);
+                        self.ready.set(Storage { buffer: Arc::new(buffer), strides, offset: 0 });
+                        return self.ready.get().ok_or_else(|| Error::op(LOST));
+                    }
+                    Ok(None) => {}
+                    Err(error) => {
+                        *slot = Some(expr);
+                        return Err(error);
+                    }
+                }
                 let region = match Region::<Storage>::gather(Root::Map(self, &expr), &self.shape) {
                     Ok(region) => region,
                     Err(error) => {
@@ -69,7 +84,7 @@ impl Value {
                 }
             }
         }
-        self.ready.get().ok_or_else(|| Error::op("the value was not computed"))
+        self.ready.get().ok_or_else(|| Error::op(LOST))
     }
 
     fn compute_fold(&self, f: &'static crate::ir::ReduceFn, input: &Tensor, axes: &[bool]) -> Result<Storage> {

@@ -89,7 +89,15 @@ impl Tensor {
     }
     fn resident(shape: Shape, dtype: DType, device: Device, ready: OnceLock<Storage>, resident: Resident) -> Tensor {
         let expr = std::sync::Mutex::new(Some(Box::new(Expr::Gpu(resident))));
-        Tensor::Array(Arc::new(Value { shape, dtype, device, ready: Ready::Copy(ready), expr, weight: 0.into() }))
+        Tensor::Array(Arc::new(Value {
+            shape,
+            dtype,
+            device,
+            ready: Ready::Copy(ready),
+            expr,
+            weight: 0.into(),
+            redone: 0.into(),
+        }))
     }
 
     /// [`Tensor::layout`] of an array that may be in device memory.

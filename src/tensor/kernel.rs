@@ -1,6 +1,6 @@
 //! What kernels need: contiguous data as slices, and results made of new buffers.
 
-use crate::base::layout::{c_strides, copied};
+use crate::base::layout::c_strides;
 use crate::base::{Buffer, DType, Device, Element, Result, Shape};
 use crate::tensor::{Storage, Tensor};
 use std::sync::Arc;
@@ -38,11 +38,11 @@ pub struct Output {
 }
 
 impl Output {
-    pub fn new(shape: &[usize], dtype: DType, device: Device) -> Result<Output> {
-        let bytes = crate::base::layout::bytes(shape, dtype)?;
+    pub fn new(shape: Shape, dtype: DType, device: Device) -> Result<Output> {
+        let bytes = crate::base::layout::bytes(&shape, dtype)?;
         let len = bytes / dtype.size();
         crate::cpu::pool::count_bytes(bytes);
-        Ok(Output { buffer: Buffer::build(bytes, |_| ())?, len, shape: copied(shape), dtype, device })
+        Ok(Output { buffer: Buffer::build(bytes, |_| ())?, len, shape, dtype, device })
     }
     pub fn slice<T: Element>(&mut self) -> &mut [T] {
         match Arc::get_mut(&mut self.buffer) {

@@ -1,9 +1,10 @@
 //! The immutable value: shape, dtype, device, and data that is ready or deferred.
 //!
-//! `expr` describes deferred element work, `region` gathers it into a program, `force` runs it, `small` computes small
-//! arrays at once, `kernel` holds what kernels need to read and make values, `params_file` reads and writes MXNet's files,
+//! `expr` describes deferred element work, `region` gathers it into a program, `force` runs it, `alone` runs what there is
+//! nothing to fuse with, `feed` hands it to kernels row by row, `small` computes small arrays at once, `kernel` holds what kernels need to read and make values, `params_file` reads and writes MXNet's files,
 //! `gpu` is all of this for values on a GPU.
 
+mod alone;
 pub mod expr;
 pub mod feed;
 mod force;
@@ -18,7 +19,7 @@ use crate::base::layout::{bytes, c_strides, copied, is_contiguous};
 use crate::base::{Buffer, DType, Device, Element, Layout, Result, Shape, Strides};
 pub use crate::ir::program::Scalar;
 use expr::Expr;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU8, AtomicU32};
 use std::sync::{Arc, Mutex, OnceLock};
 
 /// Data in memory: a strided view of a buffer.
@@ -51,6 +52,8 @@ pub struct Value {
     pub(crate) expr: Mutex<Option<Box<Expr>>>,
     /// An upper bound of the element operations that forcing this takes.
     pub(crate) weight: AtomicU32,
+    /// How often others computed this on their way, instead of reading it.
+    pub(crate) redone: AtomicU8,
 }
 
 /// A value's data: there from the start, or set once, when it has been computed.
@@ -117,12 +120,21 @@ impl Tensor {
             ready: Ready::Now(storage),
             expr: Mutex::new(None),
             weight: 0.into(),
+            redone: 0.into(),
         }))
     }
     #[cold]
     fn copy_of_gpu(shape: Shape, dtype: DType, device: Device, storage: Storage) -> Tensor {
         let ready = Ready::Copy(storage.into());
-        Tensor::Array(Arc::new(Value { shape, dtype, device, ready, expr: Mutex::new(None), weight: 0.into() }))
+        Tensor::Array(Arc::new(Value {
+            shape,
+            dtype,
+            device,
+            ready,
+            expr: Mutex::new(None),
+            weight: 0.into(),
+            redone: 0.into(),
+        }))
     }
     /// A C-contiguous array over a whole buffer.
     #[inline]

@@ -10,9 +10,13 @@ use crate::tensor::expr::Expr;
 use crate::tensor::{Storage, Tensor, Value};
 use smallvec::SmallVec;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Redoing less than this in a later region is cheaper than writing the value to memory and reading it back.
 const REDO: u32 = 4;
+
+/// How often a value is redone before it is written after all: what was read twice is likely to be read again.
+const TIMES: u8 = 2;
 
 /// What a kernel that is fed may compute again for others that read the same value.
 const FEED: u32 = 12;
@@ -92,7 +96,8 @@ pub struct Region<D> {
     pub outputs: Vec<Arc<Value>>,
 }
 
-fn cost(f: Option<&'static MapFn>) -> u32 {
+/// What an element costs, in additions.
+pub fn cost(f: Option<&'static MapFn>) -> u32 {
     match f {
         Some(f) if f.compute == Compute::Float => 6,
         _ => 1,
@@ -237,7 +242,9 @@ impl<D: Data> Gather<D> {
             // Held by this list and by the expressions that were looked into. More means somebody else.
             let shared = !is_root && Arc::strong_count(&node.value) > 1 + self.edges(Arc::as_ptr(&node.value));
             let node = &mut self.nodes[n];
-            (node.spent, node.shared, node.written) = (spent, shared, is_root || (shared && spent > REDO));
+            let often = || node.value.redone.fetch_add(1, Relaxed) >= TIMES;
+            let written = is_root || shared && (spent > REDO || often());
+            (node.spent, node.shared, node.written) = (spent, shared, written);
         }
     }
 
@@ -291,7 +298,7 @@ impl<D: Data> Region<D> {
         if let Root::Feed(Tensor::Array(value)) = root
             && let Some(node) = g.nodes.iter_mut().find(|n| Arc::ptr_eq(&n.value, value))
         {
-            node.written &= node.spent > FEED;
+            node.written &= node.spent > FEED || node.value.redone.load(Relaxed) > TIMES;
         }
         if top.is_none()
             && let Some(&n) = g.order.iter().find(|&&n| g.nodes[n].written)
