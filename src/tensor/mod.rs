@@ -1,8 +1,9 @@
 //! The immutable value: shape, dtype, device, and data that is ready or deferred.
 //!
 //! `expr` describes deferred element work, `region` gathers it into a program, `force` runs it, `alone` runs what there is
-//! nothing to fuse with, `feed` hands it to kernels row by row, `small` computes small arrays at once, `kernel` holds what kernels need to read and make values, `params_file` reads and writes MXNet's files,
-//! `gpu` is all of this for values on a GPU.
+//! nothing to fuse with, `feed` hands it to kernels row by row, `small` computes small arrays at once, `kernel` holds what
+//! kernels need to read and make values, `params_file` reads and writes MXNet's files, `gpu` is all of this for values on a
+//! GPU.
 
 mod alone;
 pub mod expr;
