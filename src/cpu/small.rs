@@ -156,8 +156,28 @@ impl<'a> Operands<'a> {
             }
         }
         pool::count_work(bytes);
+        let ins = &mut self.ready.ins[..self.count];
         // SAFETY: operands and result were checked to hold `n` elements of the tile's dtype; the buffers are borrowed.
-        unsafe { (self.tile)(&self.ready.ins[..self.count], out.ptr(), self.n, imm) };
+        unsafe {
+            if self.n <= MAX_TILE {
+                (self.tile)(ins, out.ptr(), self.n, imm);
+            } else {
+                in_tiles(self.tile, ins, [self.dtype; 2], out.ptr(), self.n, imm);
+            }
+        }
+    }
+}
+
+/// Runs a function over more elements than a tile takes; `dtypes` are those of the operands and of the result.
+///
+/// # Safety
+/// Operands and result hold `n` elements.
+unsafe fn in_tiles(tile: Tile, ins: &mut [In], dtypes: [DType; 2], out: *mut u8, n: usize, imm: &[f64]) {
+    let [from, to] = dtypes.map(DType::size);
+    for start in (0..n).step_by(MAX_TILE) {
+        // SAFETY: as the caller says.
+        unsafe { tile(ins, out.add(start * to), MAX_TILE.min(n - start), imm) };
+        ins.iter_mut().filter(|i| !i.splat).for_each(|i| i.ptr = i.ptr.wrapping_add(MAX_TILE * from));
     }
 }
 
@@ -271,7 +291,7 @@ pub fn cast(
         return Some(());
     }
     // SAFETY: the operand holds `n` elements of `from`, the result has room for `n` of `to`.
-    unsafe { cast_tile(from, to)(&ready.ins[..1], out.ptr(), n, &[]) };
+    unsafe { in_tiles(cast_tile(from, to), &mut ready.ins[..1], [from, to], out.ptr(), n, &[]) };
     Some(())
 }
 

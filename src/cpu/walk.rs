@@ -1,6 +1,7 @@
 //! Reading a strided view in another array's C order: the coalesced axes and a cursor over them.
 
 use crate::base::{Shape, Strides};
+use crate::cpu::turn::turn;
 use smallvec::smallvec;
 
 /// A view to read in C order over an iteration shape.
@@ -142,6 +143,12 @@ impl Walk {
     unsafe fn gather_as<T: Copy>(&self, base: *const T, start: usize, n: usize, mut out: *mut T) {
         let last = self.shape.len() - 1;
         let (row, step) = (self.shape[last], self.strides[last]);
+        if let (&[rows, _], &[1, _], 0) = (&self.shape[..], &self.strides[..], start)
+            && n == rows * row
+        {
+            // SAFETY: the view's elements, in `row` runs; `out` has room for all.
+            return unsafe { turn(base, step, out, row as isize, row, rows) };
+        }
         // Position of `start`: the index along each outer axis and the offset it stands for.
         let mut index: Shape = smallvec![0; last];
         let mut rest = start / row;

@@ -13,8 +13,9 @@ use smallvec::{SmallVec, smallvec};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, OnceLock};
 
-/// Arrays of at most this many elements fit the first-level cache: they are computed at once.
-pub const SMALL: usize = 2048;
+/// Arrays of at most this many elements fit the first-level cache: they are computed at once. To fuse a few functions of
+/// them takes longer than it saves.
+pub const SMALL: usize = 4096;
 /// Element operations that one forced region may hold.
 pub const CAP: u32 = 64;
 
