@@ -167,21 +167,28 @@ pub fn numpy_class<'py>(py: Python<'py>, dtype: DType) -> PyResult<Bound<'py, Py
     Ok(classes[dtype as usize].bind(py).clone())
 }
 
+/// NumPy's description of a dtype: what its functions take without a detour.
+fn numpy_dtype(py: Python<'_>, dtype: DType) -> PyResult<&Py<PyAny>> {
+    static DTYPES: PyOnceLock<Vec<Py<PyAny>>> = PyOnceLock::new();
+    let dtypes = once(py, &DTYPES, || {
+        let of = py.import("numpy")?.getattr("dtype")?;
+        DType::ALL.iter().map(|d| Ok(of.call1((numpy_class(py, *d)?,))?.unbind())).collect::<PyResult<Vec<_>>>()
+    })?;
+    Ok(&dtypes[dtype as usize])
+}
+
 /// The only element of an array as NumPy's scalar. Made from its bytes, as unpickling does: NumPy's classes take a
 /// Python number by way of an array.
 pub fn scalar<'py>(py: Python<'py>, tensor: &Tensor) -> PyResult<Bound<'py, PyAny>> {
-    static MAKE: PyOnceLock<(Py<PyAny>, Vec<Py<PyAny>>)> = PyOnceLock::new();
+    static MAKE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let dtype = tensor.dtype();
-    let (make, dtypes) = once(py, &MAKE, || {
-        let of = py.import("numpy")?.getattr("dtype")?;
-        let dtypes: Vec<_> =
-            DType::ALL.iter().map(|d| Ok(of.call1((numpy_class(py, *d)?,))?.unbind())).collect::<PyResult<_>>()?;
+    let make = once(py, &MAKE, || {
         let make = numpy_class(py, DType::F32)?.call0()?.call_method0("__reduce__")?.get_item(0)?;
-        Ok((make.unbind(), dtypes))
+        Ok(make.unbind())
     })?;
     let (storage, size) = (tensor.storage()?, dtype.size());
     let bytes = PyBytes::new(py, storage.buffer.slice::<u8>(storage.offset * size, size));
-    make.bind(py).call1((dtypes[dtype as usize].bind(py), bytes))
+    make.bind(py).call1((numpy_dtype(py, dtype)?.bind(py), bytes))
 }
 
 /// The value of a cell, made first where it has none. Nothing is held meanwhile: an import takes long, and a fork while
@@ -206,7 +213,7 @@ pub fn asnumpy<'py>(py: Python<'py>, tensor: &Tensor) -> PyResult<Bound<'py, PyA
     }
     let dense = tensor.dense()?;
     let empty = once(py, &EMPTY, || Ok(py.import("numpy")?.getattr("empty")?.unbind()))?;
-    let array = empty.bind(py).call1((PyTuple::new(py, tensor.shape())?, numpy_class(py, tensor.dtype())?))?;
+    let array = empty.bind(py).call1((PyTuple::new(py, tensor.shape())?, numpy_dtype(py, tensor.dtype())?))?;
     with_dtype!(tensor.dtype(), T => Bytes::fill::<T>(&array, dense.slice::<T>()))?;
     Ok(array)
 }
