@@ -7,6 +7,16 @@ use crate::cpu::pool;
 /// Elements that are worth moving by another thread.
 const GRAIN: usize = 32 << 10;
 
+/// Copies all elements, on all threads where they are many: one alone does not use the memory's bandwidth.
+pub fn copy<T: Element>(from: &[T], to: &mut [T]) {
+    assert_eq!(from.len(), to.len(), "copy: slices of one length");
+    let target = Shared(to.as_mut_ptr());
+    pool::split(from.len(), GRAIN * 4 / size_of::<T>(), |a, b| {
+        // SAFETY: pieces are disjoint runs of `to`.
+        unsafe { std::ptr::copy_nonoverlapping(from[a..b].as_ptr(), target.get().add(a), b - a) };
+    });
+}
+
 /// Writes `src`, in C order, into the elements that `layout` picks from the buffer.
 pub fn scatter_strided<T: Element>(src: &[T], buffer: &mut Buffer, layout: &Layout) {
     let elements = buffer.bytes() / size_of::<T>();
@@ -114,12 +124,53 @@ pub fn interleave<T: Element>(parts: &[&[T]], widths: &[usize], total: usize, ou
     pool::split(rows, GRAIN.div_ceil(total), |from, to| {
         // SAFETY: pieces are disjoint runs of whole rows of `out`.
         let out = unsafe { std::slice::from_raw_parts_mut(target.get().add(from * total), (to - from) * total) };
+        if widths.iter().all(|&width| width == 1) {
+            return zip(parts, from, out);
+        }
+        // Short runs cost more to call a copy for than to copy.
+        let short = widths.iter().all(|&width| width <= SHORT);
         for (row, out) in (from..to).zip(out.chunks_exact_mut(total)) {
             let mut at = 0;
             for (part, &width) in parts.iter().zip(widths) {
-                out[at..at + width].copy_from_slice(&part[row * width..][..width]);
+                let (to, from) = (&mut out[at..at + width], &part[row * width..][..width]);
+                if short {
+                    to.iter_mut().zip(from).for_each(|(to, &from)| *to = from);
+                } else {
+                    to.copy_from_slice(from);
+                }
                 at += width;
             }
         }
     });
+}
+
+/// Runs up to this long are copied element by element.
+const SHORT: usize = 4;
+/// Elements of a block that stays in the first-level cache.
+const BLOCK: usize = 2048;
+
+/// Element `i` of each part, from `first` on, one behind the other.
+fn zip<T: Element>(parts: &[&[T]], first: usize, out: &mut [T]) {
+    /// With the number of parts known, the compiler interleaves vectors.
+    fn few<T: Element, const K: usize>(parts: [&[T]; K], out: &mut [T]) {
+        let (out, _) = out.as_chunks_mut::<K>();
+        let parts = parts.map(|part| &part[..out.len()]);
+        for (i, out) in out.iter_mut().enumerate() {
+            *out = std::array::from_fn(|k| parts[k][i]);
+        }
+    }
+    match *parts {
+        [a, b] => few([a, b].map(|part| &part[first..]), out),
+        [a, b, c] => few([a, b, c].map(|part| &part[first..]), out),
+        [a, b, c, d] => few([a, b, c, d].map(|part| &part[first..]), out),
+        _ => {
+            let rows = (BLOCK / parts.len()).max(1);
+            for (block, out) in out.chunks_mut(rows * parts.len()).enumerate() {
+                for (k, part) in parts.iter().enumerate() {
+                    let part = &part[first + block * rows..];
+                    out[k..].iter_mut().step_by(parts.len()).zip(part).for_each(|(to, &from)| *to = from);
+                }
+            }
+        }
+    }
 }

@@ -214,7 +214,7 @@ pub fn asnumpy<'py>(py: Python<'py>, tensor: &Tensor) -> PyResult<Bound<'py, PyA
     let dense = tensor.dense()?;
     let empty = once(py, &EMPTY, || Ok(py.import("numpy")?.getattr("empty")?.unbind()))?;
     let array = empty.bind(py).call1((PyTuple::new(py, tensor.shape())?, numpy_dtype(py, tensor.dtype())?))?;
-    with_dtype!(tensor.dtype(), T => Bytes::fill::<T>(&array, dense.slice::<T>()))?;
+    Bytes::fill(&array, dense.bytes(tensor.dtype()))?;
     Ok(array)
 }
 

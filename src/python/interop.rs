@@ -1,7 +1,7 @@
 //! Memory of other libraries: the buffer protocol and DLPack. The one place of this room with `unsafe`.
 
 use crate::autograd::NDArray;
-use crate::base::{Buffer, DType, Device, Element, Error, Result, Shape};
+use crate::base::{Buffer, DType, Device, Error, Result, Shape};
 use crate::python::ndarray::PyNDArray;
 use crate::tensor::Tensor;
 use pyo3::ffi;
@@ -148,15 +148,16 @@ impl Bytes {
         Ok(Tensor::from_buffer(shape, dtype, Device::CPU, buffer))
     }
 
-    /// Copies elements into a writable contiguous object of the same size.
-    pub fn fill<T: Element>(target: &Bound<'_, PyAny>, from: &[T]) -> PyResult<()> {
+    /// Copies bytes into a writable contiguous object of the same size.
+    pub fn fill(target: &Bound<'_, PyAny>, from: &[u8]) -> PyResult<()> {
         let bytes = Bytes::get(target, ffi::PyBUF_WRITABLE | ffi::PyBUF_C_CONTIGUOUS)
-            .filter(|b| b.view.len as usize == size_of_val(from))
+            .filter(|b| b.view.len as usize == from.len())
             .ok_or_else(|| Error::value("asnumpy: the target has another size"))?;
-        // SAFETY: the view is writable, contiguous and of the same number of bytes; a fresh array overlaps nothing.
-        unsafe {
-            std::ptr::copy_nonoverlapping(from.as_ptr().cast::<u8>(), bytes.view.buf.cast::<u8>(), size_of_val(from))
-        };
+        if !from.is_empty() {
+            // SAFETY: the view is writable, contiguous and of the same number of bytes; a fresh array overlaps nothing.
+            let to = unsafe { std::slice::from_raw_parts_mut(bytes.view.buf.cast::<u8>(), from.len()) };
+            crate::cpu::moves::copy(from, to);
+        }
         Ok(())
     }
 }

@@ -148,7 +148,7 @@ impl Tensor {
         let bytes = bytes(shape, T::DTYPE)?;
         crate::ensure!(bytes == std::mem::size_of_val(data), "array: {} elements for another shape", data.len());
         let mut buffer = Buffer::new(bytes)?;
-        buffer.slice_mut::<T>(0, data.len()).copy_from_slice(data);
+        crate::cpu::moves::copy(data, buffer.slice_mut::<T>(0, data.len()));
         Ok(Tensor::from_buffer(copied(shape), T::DTYPE, Device::CPU, buffer))
     }
     /// One value repeated over a shape, without memory for each element.

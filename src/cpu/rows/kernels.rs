@@ -190,34 +190,41 @@ pub const GROUP: usize = 16;
 rows! {
     /// At most [`GROUP`] contiguous rows of `n` elements.
     fn soft_rows<T, I, V>(x: &[T], y: &mut [T], n: usize, scale: T, kind: Soft) {
-        let (mut tops, mut totals) = ([T::of(0.0); GROUP], [T::of(0.0); GROUP]);
+        let mut tops = [T::of(0.0); GROUP];
         for (x, top) in x.chunks_exact(n).zip(&mut tops) {
             *top = largest::<T, V>(x, scale);
         }
-        let zero = [T::of(0.0)];
-        if kind == Soft::Plain {
+        let (zero, mut sums) = ([T::of(0.0)], [1.0; GROUP]);
+        if kind == Soft::Plain || n <= BLOCK {
             for ((x, y), &top) in x.chunks_exact(n).zip(y.chunks_exact_mut(n)).zip(&tops) {
                 apply([x], y, #[inline(always)] |[x]| raised::<T, I>(x, scale, top));
             }
-            for (y, total) in y.chunks_exact(n).zip(&mut totals) {
-                *total = T::of(1.0 / sum::<T, V, 1>([y], zero, #[inline(always)] |[y]| y));
+            for (y, total) in y.chunks_exact(n).zip(&mut sums) {
+                *total = sum::<T, V, 1>([y], zero, #[inline(always)] |[y]| y);
             }
-            for (y, &share) in y.chunks_exact_mut(n).zip(&totals) {
+        } else {
+            // The powers of long rows are not kept: the result is written once.
+            let mut block = [T::of(0.0); BLOCK];
+            for ((x, &top), total) in x.chunks_exact(n).zip(&tops).zip(&mut sums) {
+                *total = 0.0;
+                for x in x.chunks(BLOCK) {
+                    let block = &mut block[..x.len()];
+                    apply([x], block, #[inline(always)] |[x]| raised::<T, I>(x, scale, top));
+                    *total += sum::<T, V, 1>([&*block], zero, #[inline(always)] |[y]| y);
+                }
+            }
+        }
+        if kind == Soft::Plain {
+            for (y, &total) in y.chunks_exact_mut(n).zip(&sums) {
+                let share = T::of(1.0 / total);
                 y.iter_mut().for_each(|y| *y = *y * share);
             }
             return;
         }
-        let mut block = [T::of(0.0); BLOCK];
-        for ((x, &top), total) in x.chunks_exact(n).zip(&tops).zip(&mut totals) {
-            let mut whole = 0.0;
-            for x in x.chunks(BLOCK) {
-                let block = &mut block[..x.len()];
-                apply([x], block, #[inline(always)] |[x]| raised::<T, I>(x, scale, top));
-                whole += sum::<T, V, 1>([&*block], zero, #[inline(always)] |[y]| y);
-            }
-            *total = T::of(whole.ln());
-        }
-        for ((x, y), (&top, &log)) in x.chunks_exact(n).zip(y.chunks_exact_mut(n)).zip(tops.iter().zip(&totals)) {
+        // In a loop of its own, as vectors: one logarithm in float64 takes as long as sixty exponentials.
+        sums.iter_mut().for_each(|total| *total = Real::log::<I>(*total));
+        for ((x, y), (&top, &log)) in x.chunks_exact(n).zip(y.chunks_exact_mut(n)).zip(tops.iter().zip(&sums)) {
+            let log = T::of(log);
             for (y, &x) in y.iter_mut().zip(x) {
                 *y = (x * scale - top) - log;
             }
