@@ -6,6 +6,7 @@ use crate::cpu::fold::{Extent, Folder};
 use crate::cpu::map::Shared;
 use crate::cpu::plan::{MAX_TILE, scalar_bits};
 use crate::cpu::pool;
+use crate::cpu::scratch::{self, Slot};
 use crate::cpu::walk::Walk;
 use crate::ir::program::Scalar;
 use crate::ir::tile::Tile;
@@ -223,9 +224,20 @@ pub fn by_rows(
         }
     }
     pool::count_bytes(n * to.size());
+    // Short rows that lie one behind the other, or are all the same one, are worked on together.
+    let dense = |(i, step): (&In, &[usize; 2])| {
+        i.splat && *step == [0; 2] || !i.splat && (step[1] == 0 || step[1] == width * from.size())
+    };
+    let together = if ins[..count].iter().zip(&steps).all(dense) { (MAX_TILE / width).min(rows) } else { 1 };
     let shared = Shared((ins, steps, out.ptr(), imm));
     pool::split(groups * rows, grain.div_ceil(width), |first, end| {
         let (start, steps, out, imm) = *shared.get();
+        if together > 1 {
+            let short = Short { tile, from, to, rows, width, together };
+            // SAFETY: operands were checked to reach no further than their buffers, the result to fit its own, which is
+            // new; each row is written by one thread.
+            return unsafe { short.run(&start[..count], &steps, out, imm, first..end) };
+        }
         let (mut group, mut left) = (first / rows, rows - first % rows);
         let at = |group: usize, row: usize| {
             let mut ins = start;
@@ -254,6 +266,62 @@ pub fn by_rows(
             ins.iter_mut().zip(&steps).for_each(|(i, [_, step])| i.ptr = i.ptr.wrapping_add(*step));
         }
     });
+}
+
+/// Rows of which `together` fit a tile.
+struct Short {
+    tile: Tile,
+    from: DType,
+    to: DType,
+    rows: usize,
+    width: usize,
+    together: usize,
+}
+
+impl Short {
+    /// Rows `all` of [`by_rows`]: as many at once as fit. A row that stands for all of a group is repeated first.
+    ///
+    /// # Safety
+    /// As for [`by_rows`], which says what operands and steps are.
+    unsafe fn run(&self, start: &[In], steps: &[[usize; 2]], out: *mut u8, imm: &[f64], all: std::ops::Range<usize>) {
+        let row_bytes = self.width * self.from.size();
+        scratch::with(Slot::Values, start.len() * MAX_TILE * 8, |space: *mut u8| {
+            let (mut row, mut repeated) = (all.start, usize::MAX);
+            while row < all.end {
+                let (group, within) = (row / self.rows, row % self.rows);
+                let count = self.together.min(all.end - row).min(self.rows - within);
+                let mut ins: [In; INPUTS] = [In { ptr: std::ptr::null(), splat: true }; INPUTS];
+                for (i, (from, [by_group, by_row])) in start.iter().zip(steps).enumerate() {
+                    let ptr = from.ptr.wrapping_add(group * by_group + within * by_row);
+                    ins[i] = In { ptr, splat: from.splat };
+                    if *by_row > 0 || from.splat {
+                        continue;
+                    }
+                    let place = space.wrapping_add(i * MAX_TILE * 8);
+                    ins[i].ptr = place;
+                    if repeated == group {
+                        continue;
+                    }
+                    let (whole, mut filled) = (self.together * row_bytes, row_bytes);
+                    // SAFETY: the row is inside its buffer, and that many rows are at most a tile of words; each copy is of
+                    // what was filled before.
+                    unsafe {
+                        std::ptr::copy_nonoverlapping(ptr, place, row_bytes);
+                        while filled < whole {
+                            let more = filled.min(whole - filled);
+                            std::ptr::copy_nonoverlapping(place, place.wrapping_add(filled), more);
+                            filled += more;
+                        }
+                    }
+                }
+                repeated = group;
+                let to = out.wrapping_add(row * self.width * self.to.size());
+                // SAFETY: as the caller says; the rows lie one behind the other.
+                unsafe { (self.tile)(&ins[..start.len()], to, count * self.width, imm) };
+                row += count;
+            }
+        });
+    }
 }
 
 /// One element function over `n` elements of `shape`, all operands and the result of `dtype`. `None` where the function
