@@ -84,10 +84,12 @@ fn ulps_64(got: f64, want: f64) -> f64 {
     (i128::from(order(got)) - i128::from(order(want))).abs() as f64
 }
 
-/// A stride through all bit patterns that is odd, so that it visits every exponent and many mantissas.
+/// A stride through all bit patterns that is odd, so that it visits every exponent and many mantissas; and the numbers
+/// next to quarter turns, where a sloppy reduction of angles shows.
 fn patterns_32() -> impl Iterator<Item = f32> {
+    let quarters = (1..20_861).map(|n| (f64::from(n) * std::f64::consts::FRAC_PI_2) as f32);
     let step = if cfg!(debug_assertions) { 199_999 } else { 1_499 };
-    (0..=u32::MAX).step_by(step).map(f32::from_bits).chain(SPECIAL.map(|x| x as f32))
+    (0..=u32::MAX).step_by(step).map(f32::from_bits).chain(SPECIAL.map(|x| x as f32)).chain(quarters)
 }
 
 const SPECIAL: [f64; 20] = [

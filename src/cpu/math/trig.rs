@@ -115,8 +115,10 @@ fn reduce_near_32<I: Isa>(x: f32) -> (u32, f32, f32) {
     let n = q - ROUND;
     // Exact: the difference is a multiple of the last bit of pi / 2, and small.
     let a = (-n).fma::<I>(QUARTER_32[0], x);
-    let r = (-n).fma::<I>(QUARTER_32[1], a);
-    let lost = (-n).fma::<I>(QUARTER_32[1], a - r);
+    // The product is rounded first: a remainder much smaller than it would not keep the rest of a fused one.
+    let b = n * QUARTER_32[1];
+    let r = a - b;
+    let lost = ((a - r) - b) - n.fma::<I>(QUARTER_32[1], -b);
     (q.to_bits(), r, (-n).fma::<I>(QUARTER_32[2], lost))
 }
 
