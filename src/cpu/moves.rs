@@ -10,11 +10,12 @@ const GRAIN: usize = 32 << 10;
 /// Copies all elements, on all threads where they are many: one alone does not use the memory's bandwidth.
 pub fn copy<T: Element>(from: &[T], to: &mut [T]) {
     assert_eq!(from.len(), to.len(), "copy: slices of one length");
-    let target = Shared(to.as_mut_ptr());
-    pool::split(from.len(), GRAIN * 4 / size_of::<T>(), |a, b| {
-        // SAFETY: pieces are disjoint runs of `to`.
-        unsafe { std::ptr::copy_nonoverlapping(from[a..b].as_ptr(), target.get().add(a), b - a) };
-    });
+    let grain = GRAIN * 4 / size_of::<T>();
+    if from.len() < 2 * grain {
+        return to.copy_from_slice(from);
+    }
+    let piece = from.len().div_ceil(4 * pool::threads()).max(grain);
+    pool::each(to.chunks_mut(piece).zip(from.chunks(piece)).collect(), |(to, from)| to.copy_from_slice(from));
 }
 
 /// Writes `src`, in C order, into the elements that `layout` picks from the buffer.
