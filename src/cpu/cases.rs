@@ -95,6 +95,7 @@ macro_rules! waves {
 }
 waves!(sine, sin_near, sin);
 waves!(cosine, cos_near, cos);
+waves!(tangent, tan_near, tan);
 
 macro_rules! tiles {
     ($($name:ident: $body:ident, $doc:literal;)+) => {
@@ -114,6 +115,7 @@ tiles! {
     pow_tile: power, "The tile of `x^y`.";
     sin_tile: sine, "The tile of the sine.";
     cos_tile: cosine, "The tile of the cosine.";
+    tan_tile: tangent, "The tile of the tangent.";
 }
 
 #[cfg(test)]

@@ -43,12 +43,17 @@ unsafe fn fold_run<F: Fold, T: Element, P: Load<T>>(x: *const T, n: usize, start
     let mut i = 0;
     // SAFETY: the caller vouches for the elements.
     unsafe {
+        // Each a variable of its own, which stays in registers.
+        let [mut a, mut b, mut c, mut d] = *acc;
         while i + CHAINS * P::LANES <= n {
-            for (k, acc) in acc.iter_mut().enumerate() {
-                *acc = F::step(*acc, P::load(x.add(i + k * P::LANES)));
-            }
+            let x = x.add(i);
+            a = F::step(a, P::load(x));
+            b = F::step(b, P::load(x.add(P::LANES)));
+            c = F::step(c, P::load(x.add(2 * P::LANES)));
+            d = F::step(d, P::load(x.add(3 * P::LANES)));
             i += CHAINS * P::LANES;
         }
+        *acc = [a, b, c, d];
         for acc in &mut acc[..CHAINS - 1] {
             if i + P::LANES <= n {
                 *acc = F::step(*acc, P::load(x.add(i)));
@@ -294,11 +299,11 @@ pub fn fold_tiles<F: Fold>(dtype: DType, level: Level) -> FoldTiles {
         (DType::I32, true) => int::<F, i32, Plain<i32, 16>>(level),
         (DType::I64, _) => int::<F, i64, Plain<i64, 8>>(level),
         (DType::U8, false) => int::<F, u8, Plain<i64, 8>>(level),
-        (DType::U8, true) => int::<F, u8, Plain<u8, 32>>(level),
+        (DType::U8, true) => int::<F, u8, Plain<u8, 16>>(level),
         (DType::I8, false) => int::<F, i8, Plain<i64, 8>>(level),
-        (DType::I8, true) => int::<F, i8, Plain<i8, 32>>(level),
+        (DType::I8, true) => int::<F, i8, Plain<i8, 16>>(level),
         (DType::Bool, false) => int::<F, Bool, Plain<i64, 8>>(level),
-        (DType::Bool, true) => int::<F, Bool, Plain<u8, 32>>(level),
+        (DType::Bool, true) => int::<F, Bool, Plain<u8, 16>>(level),
     }
 }
 

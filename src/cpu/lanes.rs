@@ -182,6 +182,19 @@ impl<A: Acc, const N: usize> Lane for Plain<A, N> {
     }
 }
 
+/// The same pointer, but the compiler does not see how it moves from one step of a loop to the next: else it would make
+/// vectors of the same lane of several steps, gathered one by one, and not of the lanes side by side.
+#[inline(always)]
+fn alone<T>(x: *const T) -> *const T {
+    let mut same = x;
+    // SAFETY: no instruction at all.
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    unsafe {
+        std::arch::asm!("/* {0} */", inout(reg) same, options(pure, nomem, nostack, preserves_flags));
+    }
+    same
+}
+
 // SAFETY: plain Rust, for every CPU.
 unsafe impl<A: Acc, const N: usize> Pack for Plain<A, N> {
     type A = A;
@@ -231,7 +244,7 @@ unsafe impl<T: Element, A: Acc, const N: usize> Load<T> for Plain<A, N> {
     #[inline(always)]
     unsafe fn load(x: *const T) -> Self {
         // SAFETY: as above.
-        let x = unsafe { x.cast::<[T; N]>().read_unaligned() };
+        let x = unsafe { alone(x).cast::<[T; N]>().read_unaligned() };
         Plain(x.map(A::widen))
     }
     #[inline(always)]

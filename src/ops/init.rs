@@ -173,21 +173,34 @@ fn one(name: &str, shape: &[i64], ctx: Option<Device>, dtype: DType) -> Result<S
 /// Element `i` is `start + (i / repeat) * step`, each step rounded as in MXNet: in the array's own type, except that
 /// half floats are rounded once, at the end.
 fn write_range(out: &mut Output, dtype: DType, start: f64, step: f64, repeat: usize) {
+    if repeat == 1 && dtype == DType::F32 {
+        let (start, step) = (start as f32, step as f32);
+        return pool::fill(out.slice::<f32>(), |from, part| count(part, from, |k| start + k as f32 * step));
+    }
     with_dtype!(dtype, T => {
         let narrow = dtype == DType::F32;
         let (first, by) = (T::from_f64(start).to_i64(), T::from_f64(step).to_i64());
-        let value = |k: usize| if narrow {
+        let value = |k: i64| if narrow {
             T::from_f64((start as f32 + k as f32 * step as f32) as f64)
         } else if T::FLOAT {
             T::from_f64(start + k as f64 * step)
         } else {
-            T::from_i64(first.wrapping_add(by.wrapping_mul(k as i64)))
+            T::from_i64(first.wrapping_add(by.wrapping_mul(k)))
         };
         pool::fill(out.slice::<T>(), |from, part| match repeat {
-            1 => part.iter_mut().enumerate().for_each(|(i, slot)| *slot = value(from + i)),
-            _ => part.iter_mut().enumerate().for_each(|(i, slot)| *slot = value((from + i) / repeat)),
+            1 => count(part, from, value),
+            _ => part.iter_mut().enumerate().for_each(|(i, slot)| *slot = value(((from + i) / repeat) as i64)),
         });
     });
+}
+
+/// Writes `value(from)`, `value(from + 1)`, … Counters of 31 bits become floats in vectors, wider ones one by one.
+#[inline(always)]
+fn count<T>(part: &mut [T], from: usize, value: impl Fn(i64) -> T) {
+    match (i32::try_from(from), i32::try_from(from + part.len())) {
+        (Ok(from), Ok(_)) => part.iter_mut().zip(from..).for_each(|(slot, k)| *slot = value(k.into())),
+        _ => part.iter_mut().zip(from as i64..).for_each(|(slot, k)| *slot = value(k)),
+    }
 }
 
 crate::params! {

@@ -256,7 +256,7 @@ unary!(
     true,
     "Tangent of radians, element by element.",
     Float,
-    float_tiles!(|x| x.tan::<I>()),
+    crate::cpu::cases::tan_tile,
     "oxg_tan({0})",
     rule!(FromOutput | c, g | [g * (c.output(0).square() + 1.0)]),
     Ok((-1.0, 1.0)),

@@ -2,15 +2,16 @@
 
 use crate::autograd::NDArray;
 use crate::base::error::catch;
-use crate::base::layout::copied;
+use crate::base::layout::c_strides;
 use crate::base::{DType, Error, Layout, Result, Shape};
-use crate::graph::{Var, mode};
+use crate::graph::Var;
 use crate::ops::getitem::{PickParams, index_var, picked};
 use crate::python::convert;
 use crate::python::error::guard;
 use crate::python::ndarray::PyNDArray;
 use crate::python::operand::number;
 use crate::python::rows::{Rows, pick, rows};
+use crate::python::views::{self, Picked};
 use crate::tensor::{Scalar, Storage, Tensor};
 use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
 use pyo3::intern;
@@ -169,7 +170,8 @@ fn resolve(shape: &[usize], key: &Bound<'_, PyAny>) -> PyResult<Key> {
     Ok(Key { items, advanced })
 }
 
-fn slice_item(slice: &Bound<'_, PySlice>, dim: usize) -> PyResult<Item> {
+#[inline]
+pub fn slice_item(slice: &Bound<'_, PySlice>, dim: usize) -> PyResult<Item> {
     let py = slice.py();
     for part in [intern!(py, "start"), intern!(py, "stop"), intern!(py, "step")] {
         // An NDArray has __index__, but a float one as a bound is a mistake.
@@ -220,28 +222,8 @@ fn mask_items(mask: &Tensor, shape: &[usize], items: &mut Vec<Item>) -> PyResult
     Ok(())
 }
 
-/// Rows side by side: where they begin, and the shape of what they are. One row given by its number has no axis for it,
-/// and shape `(1,)` where it is a single element. `None` for another key.
-#[inline]
-fn rows_of(shape: &[usize], key: &Bound<'_, PyAny>) -> PyResult<Option<(usize, Shape)>> {
-    let [rows, rest @ ..] = shape else { return Ok(None) };
-    if let Ok(slice) = key.cast_exact::<PySlice>() {
-        let Item::Slice { start, step: 1, count: count @ 1.. } = slice_item(slice, *rows)? else { return Ok(None) };
-        let mut shape = copied(shape);
-        shape[0] = count as usize;
-        return Ok(Some((start as usize, shape)));
-    }
-    let Ok(i) = key.cast_exact::<PyInt>() else { return Ok(None) };
-    let (i, rows) = (i.extract::<i64>().unwrap_or(i64::MAX), *rows as i64);
-    if i < -rows || i >= rows {
-        return Err(out_of_bounds(i, 0, rows));
-    }
-    let shape = if rest.is_empty() { copied(&[1]) } else { copied(rest) };
-    Ok(Some((if i < 0 { i + rows } else { i } as usize, shape)))
-}
-
 #[cold]
-fn out_of_bounds(i: i64, axis: usize, dim: i64) -> PyErr {
+pub fn out_of_bounds(i: i64, axis: usize, dim: i64) -> PyErr {
     PyIndexError::new_err(format!("index {i} is out of bounds for axis {axis} with size {dim}"))
 }
 
@@ -251,19 +233,14 @@ pub fn get<'py>(py: Python<'py>, array: &NDArray, key: &Bound<'py, PyAny>) -> Py
 
 fn picked_by<'py>(py: Python<'py>, array: &NDArray, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyNDArray>> {
     let var = array.var()?;
-    // Rows that need not be recorded: a run of memory, without a key to resolve or an op to apply.
-    if !(var.edge.is_some() && mode::is_recording())
-        && !var.tensor.device().is_gpu()
-        && let Some((i, shape)) = rows_of(var.shape(), key)?
+    if let Some(storage) = views::memory(&var)?
+        && let Some(picked) = Picked::new(var.shape(), &storage.strides, key)?
     {
-        let storage = var.tensor.storage()?;
-        let gone = var.ndim() - if var.ndim() == 1 { 1 } else { shape.len() };
-        let at = storage.offset as isize + i as isize * storage.strides[0];
-        let strides = copied(&storage.strides[gone..]);
-        let first = i * var.shape()[1..].iter().product::<usize>();
-        let storage = Storage { buffer: storage.buffer.clone(), strides, offset: at as usize };
-        let part = Tensor::ready(copied(&shape), var.tensor.dtype(), var.tensor.device(), storage);
-        return PyNDArray::handle(py, array.view(first, shape, Var::new(part)));
+        let (out, first, run) = (picked.of(&var, storage), picked.first as usize, picked.is_run());
+        return match run {
+            true => PyNDArray::handle(py, array.view(first, picked.shape, out)),
+            false => PyNDArray::wrap(py, out),
+        };
     }
     let key = resolve(var.shape(), key)?;
     if !key.advanced {
@@ -334,6 +311,23 @@ fn fit(value: Var, shape: &[usize]) -> PyResult<Var> {
     Ok(if dims.as_slice() == value.shape() { value } else { catch(|| value.reshape(&dims))? })
 }
 
+/// What a run of memory is written from.
+enum Source<'a> {
+    Number(Scalar),
+    Run(&'a Storage),
+}
+
+impl<'a> Source<'a> {
+    /// `None` for a value that has to be computed, cast or repeated first.
+    fn of(value: &'a Var, shape: &[usize], dtype: DType) -> Option<Source<'a>> {
+        match &value.tensor {
+            Tensor::Scalar(number) => Some(Source::Number(*number)),
+            array if array.shape() != shape || array.dtype() != dtype => None,
+            array => array.in_order().map(Source::Run),
+        }
+    }
+}
+
 pub fn set(array: &NDArray, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
     guard(|| write_by(array, key, value))
 }
@@ -342,13 +336,20 @@ fn write_by(array: &NDArray, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -
     let shape = array.shape();
     let dtype = array.dtype();
     let value = value_var(value, dtype)?;
-    if let Tensor::Scalar(number) = value.tensor
-        && let Some((i, rows)) = rows_of(&shape, key)?
+    // A run of memory takes a number, or elements that are ready, without a layout.
+    if let Some(picked) = Picked::new(&shape, &c_strides(&shape), key)?.filter(|p| p.is_run())
+        && let Some(source) = Source::of(&value, &picked.shape, dtype)
     {
         array.check_part("setitem", &value)?;
-        let (n, row): (usize, usize) = (rows.iter().product(), shape[1..].iter().product());
+        let (n, first): (usize, usize) = (picked.shape.iter().product(), picked.first as usize);
         return Ok(array.modify(|buffer, offset| {
-            crate::with_dtype!(dtype, T => buffer.slice_mut::<T>(offset + i * row, n).fill(number.to::<T>()));
+            crate::with_dtype!(dtype, T => {
+                let out = buffer.slice_mut::<T>(offset + first, n);
+                match source {
+                    Source::Number(number) => out.fill(number.to::<T>()),
+                    Source::Run(storage) => out.copy_from_slice(storage.buffer.slice::<T>(storage.offset, n)),
+                }
+            });
             Ok(())
         })?);
     }

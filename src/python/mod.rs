@@ -16,6 +16,7 @@ mod operand;
 mod rows;
 mod shape;
 mod system;
+mod views;
 
 use pyo3::prelude::*;
 

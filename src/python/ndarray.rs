@@ -6,7 +6,7 @@ use crate::graph::{Args, Op, Var, apply_own, apply1};
 use crate::ops::binary as b;
 use crate::python::args::dtype as parse_dtype;
 use crate::python::operand::operand;
-use crate::python::{autograd, context, convert, index, interop, shape};
+use crate::python::{autograd, context, convert, index, interop, shape, views};
 use crate::tensor::Scalar;
 use pyo3::basic::CompareOp;
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -130,6 +130,9 @@ impl PyNDArray {
     /// The array with its axes reversed.
     #[getter(T)]
     fn t<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyNDArray>> {
+        if let Some(out) = views::reversed(&self.inner.var()?)? {
+            return PyNDArray::wrap(py, out);
+        }
         let args = crate::ops::shape::TransposeParams { axes: None }.args();
         self.unary_method(py, &crate::ops::shape::TRANSPOSE, args)
     }

@@ -2,11 +2,14 @@
 
 use crate::autograd::NDArray;
 use crate::base::error::{Kind, catch};
+use crate::base::layout::few;
 use crate::base::{Error, Shape};
 use crate::graph::Var;
 use crate::graph::params::Ints;
 use crate::python::args::int;
+use crate::python::error::guard;
 use crate::python::ndarray::PyNDArray;
+use crate::python::views;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -45,8 +48,16 @@ pub fn reshape<'py>(
         },
     };
     let var = array.var()?;
+    // Lengths without codes.
+    let mut dims: Shape = few(codes.iter().map(|&code| code as usize));
+    if codes.iter().all(|&code| code > 0)
+        && dims.iter().try_fold(1, |n: usize, &d| n.checked_mul(d)) == Some(var.numel())
+        && let Some(out) = guard(|| Ok(views::reshaped(&var, &dims)?))?
+    {
+        return PyNDArray::handle(py, array.view(0, dims, out));
+    }
     let fit = crate::ops::shape::resolve_reshape("reshape", var.shape(), &codes, reverse);
-    let dims: Shape = match fit {
+    dims = match fit {
         Ok(dims) if !(codes.is_empty() && var.ndim() != 0) => dims,
         // The method answers ValueError where the function has MXNetError.
         _ => {

@@ -1,6 +1,6 @@
 //! What kernels need: contiguous data as slices, and results made of new buffers.
 
-use crate::base::layout::c_strides;
+use crate::base::layout::{c_strides, is_contiguous};
 use crate::base::{Buffer, DType, Device, Element, Result, Shape};
 use crate::tensor::{Storage, Tensor};
 use std::sync::Arc;
@@ -59,6 +59,11 @@ impl Output {
 impl Tensor {
     pub fn dense(&self) -> Result<Dense> {
         Dense::new(self)
+    }
+    /// The memory of a ready array in C order, unless it is another library's or a GPU's.
+    pub fn in_order(&self) -> Option<&Storage> {
+        let Tensor::Array(value) = self else { return None };
+        value.ready.get().filter(|s| is_contiguous(&value.shape, &s.strides) && !s.buffer.is_foreign())
     }
     /// The elements behind the first `axes` axes, in C order, and how far it is from one run of them to the next: 0 where
     /// one run stands for all, as in the gradient of a sum.

@@ -105,15 +105,8 @@ def arange(
     """
     if stop is None:
         start, stop = 0, start
-    return _arange(
-        start=start,
-        stop=stop,
-        step=step,
-        repeat=repeat,
-        infer_range=bool(infer_range),
-        ctx=ctx,
-        dtype="float64" if dtype is None else dtype,
-    )
+    # By position: keywords would be packed into a dictionary first.
+    return _arange(start, stop, step, repeat, None, ctx, "float64" if dtype is None else dtype)
 
 
 def linspace(
@@ -125,7 +118,7 @@ def linspace(
     dtype: Any = "float32",
 ) -> NDArray:
     """``num`` evenly spaced numbers from ``start`` to ``stop``, which is the last one if ``endpoint``."""
-    return _linspace(start=start, stop=stop, num=num, endpoint=endpoint, ctx=ctx, dtype=dtype)
+    return _linspace(start, stop, num, endpoint, ctx, dtype)
 
 
 def eye(N: int, M: int = 0, k: int = 0, ctx: Context | str | None = None, dtype: Any = None, **kwargs: Any) -> NDArray:

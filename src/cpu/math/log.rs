@@ -5,32 +5,56 @@ use super::{Fused, Real, poly};
 use crate::cpu::isa::Isa;
 use std::f64::consts::{LN_2, LOG2_E, LOG10_2, LOG10_E};
 
-/// `x = 2^k (1 + f)` with `1 + f` between `sqrt(1/2)` and `sqrt(2)`, for positive finite `x`.
+const THREE_QUARTERS_32: i32 = 0x3F40_0000;
+
+/// `x = 2^k (1 + f)` with `1 + f` between 3/4 and 3/2, for positive finite `x`.
 #[inline(always)]
 fn split_32(x: f32) -> (f32, f32) {
     let tiny = x < f32::MIN_POSITIVE;
     let x = if tiny { x * 8_388_608.0 } else { x };
     let bits = x.to_bits() as i32;
-    let e = bits.wrapping_sub(0x3F35_04F3) >> 23;
+    let e = bits.wrapping_sub(THREE_QUARTERS_32) >> 23;
     let m = f32::from_bits(bits.wrapping_sub(e << 23) as u32);
-    let e = e as f32;
-    (if tiny { e - 23.0 } else { e }, m - 1.0)
+    (e as f32 - if tiny { 23.0 } else { 0.0 }, m - 1.0)
 }
 
-/// As [`split_32`]. `WIDENED` says that `x` came from an f32, so it is never subnormal here.
-///
-/// The exponent becomes a number by bit pasting: AVX2 has neither a 64-bit arithmetic shift nor a 64-bit conversion.
+/// As [`split_32`] between `sqrt(1/2)` and `sqrt(2)`. `WIDENED` says that `x` came from an f32, so it is never subnormal
+/// here.
 #[inline(always)]
 fn split_64<const WIDENED: bool>(x: f64) -> (f64, f64) {
     let tiny = !WIDENED && x < f64::MIN_POSITIVE;
     let x = if tiny { x * 18_014_398_509_481_984.0 } else { x };
-    let bits = x.to_bits();
-    let k = f64::from_bits((bits >> 52) | 0x4330_0000_0000_0000) - (4_503_599_627_370_496.0 + 1023.0);
-    let m = f64::from_bits((bits & 0x000F_FFFF_FFFF_FFFF) | 0x3FF0_0000_0000_0000);
-    let high = m > std::f64::consts::SQRT_2;
-    let m = if high { 0.5 * m } else { m };
-    let k = if high { k + 1.0 } else { k };
-    (if tiny { k - 54.0 } else { k }, m - 1.0)
+    let (k, m) = split_bits_64(x, if tiny { 54.0 } else { 0.0 });
+    (k, m - 1.0)
+}
+
+const ROOT_HALF_64: u64 = 0x3FE6_A09E_667F_3BCD;
+
+/// `k - less` and `1 + f` of [`split_64`]. The exponent becomes a number by bit pasting: AVX2 has neither a 64-bit
+/// arithmetic shift nor a 64-bit conversion.
+#[inline(always)]
+fn split_bits_64(x: f64, less: f64) -> (f64, f64) {
+    let bits = x.to_bits().wrapping_add(0x3FF0_0000_0000_0000 - ROOT_HALF_64);
+    let k = f64::from_bits((bits >> 52) | 0x4330_0000_0000_0000) - (4_503_599_627_370_496.0 + 1023.0 + less);
+    (k, f64::from_bits((bits & 0x000F_FFFF_FFFF_FFFF).wrapping_add(ROOT_HALF_64)))
+}
+
+/// `1 + x = 2^k (1 + f)` for `-1 < x < inf`, with at most one rounding of `f`, and none where `k` is 0.
+#[inline(always)]
+fn split_sum_32<I: Isa>(x: f32) -> (f32, f32) {
+    let e = ((1.0 + x).to_bits() as i32).wrapping_sub(THREE_QUARTERS_32) >> 23;
+    // 2^(2-k), for 2^-k may be too small to be normal.
+    let s = f32::from_bits((129i32.wrapping_sub(e) << 23) as u32);
+    (e as f32, (0.25 * x).fma::<I>(s, s.fma::<I>(0.25, -1.0)))
+}
+
+/// As [`split_sum_32`].
+#[inline(always)]
+fn split_sum_64<I: Isa>(x: f64) -> (f64, f64) {
+    let (k, m) = split_bits_64(1.0 + x, 0.0);
+    // The difference of 1 + x and m is the exponent's alone.
+    let s = f64::from_bits(m.to_bits().wrapping_sub((1.0 + x).to_bits()).wrapping_add(0x4010_0000_0000_0000));
+    (k, (0.25 * x).fma::<I>(s, s.fma::<I>(0.25, -1.0)))
 }
 
 /// `log(1 + f) = f - half + rest` with `half = f^2 / 2`.
@@ -40,14 +64,14 @@ fn parts_32<I: Isa>(f: f32) -> (f32, f32) {
     let p = poly::<_, I, _>(
         f,
         [
-            0.333_333_16,
-            -0.250_008_14,
-            0.200_023_03,
-            -0.166_243_91,
-            0.141_807_15,
-            -0.131_300_96,
-            0.128_856_6,
-            -0.078_606_04,
+            0.333_334_5,
+            -0.250_001_07,
+            0.199_908_27,
+            -0.166_468_84,
+            0.144_779_6,
+            -0.131_647_05,
+            0.104_729_36,
+            -0.045_149_833,
         ],
     );
     (0.5 * z, z * f * p)
@@ -114,20 +138,18 @@ fn lost<T: Real>(x: T, u: T) -> T {
 
 #[inline(always)]
 pub(super) fn log1p_32<I: Isa>(x: f32) -> f32 {
-    let u = 1.0 + x;
-    let (k, f) = split_32(u);
+    let (k, f) = split_sum_32::<I>(x);
     let (half, rest) = parts_32::<I>(f);
-    let low = k.fma::<I>(LN2_LO_32, rest + lost(x, u)) - half;
+    let low = k.fma::<I>(LN2_LO_32, rest) - half;
     let y = ends(k.fma::<I>(LN2_HI_32, f + low), x, -1.0);
     if x.abs() < 2.0e-8 { x } else { y }
 }
 
 #[inline(always)]
 pub(super) fn log1p_64<I: Isa>(x: f64) -> f64 {
-    let u = 1.0 + x;
-    let (k, f) = split_64::<true>(u);
+    let (k, f) = split_sum_64::<I>(x);
     let (half, rest) = parts_64::<false, I>(f);
-    let low = half - k.fma::<I>(LN2_LO_64, rest + lost(x, u));
+    let low = half - k.fma::<I>(LN2_LO_64, rest);
     let y = ends(k.fma::<I>(LN2_HI_64, f - low), x, -1.0);
     if x.abs() < 5.0e-17 { x } else { y }
 }

@@ -25,7 +25,7 @@ pub trait Real:
     + Neg<Output = Self>
     + 'static
 {
-    /// Up to this size of argument [`sin_near`](Real::sin_near) and [`cos_near`](Real::cos_near) are right.
+    /// Up to this size of argument [`sin_near`](Real::sin_near) and its kin are right.
     const TRIG_NEAR: Self;
 
     fn of(v: f64) -> Self;
@@ -56,6 +56,8 @@ pub trait Real:
     /// [`sin`](Real::sin) for a loop whose arguments all pass [`near`]: twice as fast in f32, and vector code in f64 too.
     fn sin_near<I: Isa>(self) -> Self;
     fn cos_near<I: Isa>(self) -> Self;
+    /// Three times as fast as [`tan`](Real::tan) in f32, and no faster in f64.
+    fn tan_near<I: Isa>(self) -> Self;
     fn asin<I: Isa>(self) -> Self;
     fn acos<I: Isa>(self) -> Self;
     fn atan<I: Isa>(self) -> Self;
@@ -145,7 +147,7 @@ pub trait Real:
     }
 }
 
-/// Whether `sin_near` and `cos_near` serve the whole tile.
+/// Whether `sin_near` and its kin serve the whole tile.
 #[inline(always)]
 pub fn near<T: Real>(tile: &[T]) -> bool {
     let far = |x: T| (x > T::TRIG_NEAR) | (x < -T::TRIG_NEAR);
@@ -271,6 +273,7 @@ impl Real for f32 {
         tan => trig::tan_32::<I>;
         sin_near => trig::sin_near_32::<I>;
         cos_near => trig::cos_near_32::<I>;
+        tan_near => trig::tan_near_32::<I>;
         asin => trig::asin_32::<I>;
         acos => trig::acos_32::<I>;
         atan => trig::atan_32::<I>;
@@ -336,6 +339,7 @@ impl Real for f64 {
         tan => f64::tan;
         sin_near => trig::sin_64::<I>;
         cos_near => trig::cos_64::<I>;
+        tan_near => f64::tan;
         asin => f64::asin;
         acos => f64::acos;
         atan => f64::atan;

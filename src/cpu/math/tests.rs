@@ -204,6 +204,9 @@ table! {
     sigmoid, f32, sweep_32(logistic, 1.6), |x| Real::sigmoid::<I>(x);
     softrelu, f32, sweep_32(softplus, 1.9), |x| Real::softrelu::<I>(x);
     erf, f32, sweep_32(libm::erf, 1.7), |x| Real::erf::<I>(x);
+    atan, f32, sweep_32(f64::atan, 1.4), |x| Real::atan::<I>(x);
+    tan_near, f32, sweep_32(|x| if x.abs() > NEAR_32 { 0.0 } else { x.tan() }, 1.5),
+        |x| if x.abs() > NEAR_32 as f32 { 0.0 } else { Real::tan_near::<I>(x) };
     rsqrt, f32, sweep_32(|x| 1.0 / x.sqrt(), 1.5), |x| Real::rsqrt::<I>(x);
     rcbrt, f32, sweep_32(|x| 1.0 / x.cbrt(), 1.5), |x| Real::rcbrt::<I>(x);
     // What it computes in double.
@@ -223,7 +226,6 @@ table! {
         |x| if x.abs() > NEAR_32 as f32 { 0.0 } else { Real::cos_near::<I>(x) };
     asin, f32, sweep_32(f64::asin, 0.6), |x| Real::asin::<I>(x);
     acos, f32, sweep_32(f64::acos, 0.6), |x| Real::acos::<I>(x);
-    atan, f32, sweep_32(f64::atan, 0.6), |x| Real::atan::<I>(x);
     atan2_up, f32, sweep_32(|x| f64::atan2(x, 2.5), 0.6), |x| Real::atan2::<I>(x, 2.5);
     atan2_left, f32, sweep_32(|x| f64::atan2(-0.125, x), 0.6), |x| Real::atan2::<I>(-0.125, x);
     cbrt, f32, sweep_32(f64::cbrt, 0.51), |x| Real::cbrt::<I>(x);

@@ -196,6 +196,26 @@ pub(super) fn tan_32<I: Isa>(x: f32) -> f32 {
     if x.abs() < 1.0e-4 { x } else { y }
 }
 
+/// The tangent of `r + lo` near a multiple of pi, and `-1` over it near the odd quarters.
+#[inline(always)]
+pub(super) fn tan_near_32<I: Isa>(x: f32) -> f32 {
+    if !I::FMA {
+        return tan_32::<I>(x);
+    }
+    let (q, r, lo) = reduce_near_32::<I>(x);
+    let z = r * r;
+    let p =
+        poly::<_, I, _>(z, [0.333_331_56, 0.133_388_3, 0.053_409_174, 0.024_436_57, 0.003_110_896_6, 0.009_390_171]);
+    let w = (r * z).fma::<I>(p, lo.fma::<I>(z, lo));
+    let t = r + w;
+    let y = -1.0 / t;
+    // What the sum lost counts once more in the quotient.
+    let y = ((w - (t - r)) * y).fma::<I>(y, y);
+    let y = if q & 1 == 0 { t } else { y };
+    // The sign of zero is the argument's.
+    if x == 0.0 { x } else { y }
+}
+
 #[inline(always)]
 pub(super) fn sin_64<I: Isa>(x: f64) -> f64 {
     let (q, r, lo) = reduce_64::<I>(x);
@@ -253,8 +273,30 @@ fn angle<I: Isa>(y: f64, x: f64) -> f64 {
 }
 
 #[inline(always)]
+fn horner<I: Isa, const N: usize>(x: f32, c: [f32; N]) -> f32 {
+    let mut p = c[N - 1];
+    for k in (0..N - 1).rev() {
+        p = p.fma::<I>(x, c[k]);
+    }
+    p
+}
+
+/// A polynomial up to 1; beyond, pi / 2 in two parts and the same of minus the reciprocal.
+#[inline(always)]
 pub(super) fn atan_32<I: Isa>(x: f32) -> f32 {
-    (angle::<I>(f64::from(x.abs()), 1.0) as f32).copysign(x)
+    let a = x.abs();
+    let steep = a > 1.0;
+    let t = if steep { -1.0 / a } else { a };
+    let z = t * t;
+    // Low and high terms apart: even and odd ones would cancel and cost bits.
+    let low = horner::<I, _>(z, [-0.333_331_53, 0.199_937_67, -0.142_110_03, 0.106_657_855]);
+    let high = horner::<I, _>(z, [-0.075_517_24, 0.043_205_857, -0.016_364_133, 0.002_919_722_8]);
+    let p = ((z * z) * (z * z)).fma::<I>(high, low);
+    let (base, tail) = (if steep { QUARTER_32[0] } else { 0.0 }, if steep { QUARTER_32[1] } else { 0.0 });
+    let y = base + t;
+    // What the first sum lost goes in with the small terms.
+    let y = y + (t * z).fma::<I>(p, ((base - y) + t) + tail);
+    y.copysign(x)
 }
 
 #[inline(always)]
