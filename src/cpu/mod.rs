@@ -23,6 +23,7 @@ pub mod math;
 pub mod moves;
 pub mod num;
 pub mod order;
+mod pairs;
 pub mod plan;
 pub mod pool;
 pub mod random;

@@ -4,6 +4,7 @@ use crate::base::layout::few;
 use crate::base::{DType, Element, Level};
 use crate::cpu::cast::cast_tile;
 use crate::cpu::lines::{Cursor, Line, Rows};
+use crate::cpu::pairs::Partners;
 use crate::cpu::stream;
 use crate::cpu::walk::Walk;
 use crate::ir::program::{Reg, Scalar, Step};
@@ -124,30 +125,52 @@ impl<'a> Plan<'a> {
             streamed: SmallVec::new(),
             tile: 0,
         };
+        let mut partners = Partners::new(program);
         for (i, instr) in program.instrs.iter().enumerate() {
+            if let Some(pair) = partners.pair(i, level) {
+                let Some(first) = plan.ops.iter().rposition(|op| op.out as usize == first + pair.first) else { continue };
+                let mut op = plan.ops.remove(first);
+                // What comes third, if anything does.
+                if let Some(&third) = instr.ins.get(pair.third) {
+                    let third = plan.arg(third, instr.dtype);
+                    op.ins.push(third);
+                }
+                plan.ops.push(Op { tile: pair.tile, out: (program.leaves.len() + i) as Reg, ..op });
+                continue;
+            }
             let (tile, from) = match instr.step {
                 Step::Map(f) => {
                     ((f.tile)(instr.dtype, level).expect("a map has a tile for its compute dtypes"), instr.dtype)
                 }
                 Step::Cast(from) => (cast_tile(from, instr.dtype), from),
             };
-            let ins = instr.ins.iter().map(|source| match *source {
-                Source::Reg(reg) => {
+            let ins = few(instr.ins.iter().map(|&source| plan.arg(source, from)));
+            plan.ops.push(Op { tile, ins, imm: &instr.imm, out: (first + i) as Reg });
+        }
+        for (i, op) in plan.ops.iter().enumerate() {
+            for arg in &op.ins {
+                if let Arg::Reg(reg) = *arg {
                     last_use[reg as usize] = i as u32 + 1;
-                    Arg::Reg(reg)
                 }
-                Source::Scalar(scalar) => {
-                    plan.consts.push(scalar_bits(scalar, from));
-                    Arg::Const(plan.consts.len() - 1)
-                }
-            });
-            plan.ops.push(Op { tile, ins: few(ins), imm: &instr.imm, out: (first + i) as Reg });
+            }
         }
         plan.place_all(program, &last_use, turn, stream);
         plan.gathers = plan.places.iter().any(|place| matches!(place, Place::Gather(_) | Place::Row(_)));
         let widest = plan.sizes.iter().copied().max().unwrap_or(4) as usize;
         plan.tile = (TILE_BYTES / (widest * (plan.slots + 1))).clamp(MIN_TILE, MAX_TILE) & !63;
         plan
+    }
+
+    /// An operand of an instruction that computes in `dtype`.
+    #[inline]
+    fn arg(&mut self, source: Source, dtype: DType) -> Arg {
+        match source {
+            Source::Reg(reg) => Arg::Reg(reg),
+            Source::Scalar(scalar) => {
+                self.consts.push(scalar_bits(scalar, dtype));
+                Arg::Const(self.consts.len() - 1)
+            }
+        }
     }
 
     /// Linear scan: a slot is free again after the last use of what it holds.

@@ -25,6 +25,18 @@ pub enum Compute {
     Native,
 }
 
+/// Arithmetic so cheap that two steps of it run in one loop on the CPU.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Basic {
+    Add,
+    Sub,
+    Mul,
+    Div,
+    Square,
+    /// A square where its exponent is the number two.
+    Power,
+}
+
 /// An element function: what the CPU runs and what the GPU prints.
 pub struct MapFn {
     pub name: &'static str,
@@ -33,6 +45,7 @@ pub struct MapFn {
     pub tile: fn(DType, Level) -> Option<Tile>,
     /// WGSL expression: `{0}`, `{1}` are operands, `{p0}` number parameters.
     pub wgsl: &'static str,
+    pub basic: Option<Basic>,
 }
 
 impl MapFn {

@@ -78,7 +78,7 @@ macro_rules! sloped {
             params: SlopeParams::SPEC,
             method: false,
             writes: &[],
-            kind: Kind::Map(MapFn { name: $name, compute: $compute, tile: $tiles, wgsl: $wgsl }),
+            kind: Kind::Map(MapFn { name: $name, compute: $compute, tile: $tiles, wgsl: $wgsl, basic: None }),
             grad: $grad,
             check: Check { range: ANY, like: $like, calls: &[(&[&[2, 3]], ""), (&[&[3]], "slope=0.5")] },
         };
@@ -136,6 +136,7 @@ pub static GELU: Op = Op {
         compute: Float,
         tile: float_tiles!(|x| T::of(0.5) * x * (T::of(1.0) + (x * T::of(std::f64::consts::FRAC_1_SQRT_2)).erf::<I>())),
         wgsl: "0.5 * {0} * (1.0 + oxg_erf({0} * 0.7071067811865476))",
+        basic: None,
     }),
     grad: rule!(
         FromInputs | c,

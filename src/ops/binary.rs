@@ -4,6 +4,7 @@ use crate::base::Error;
 use crate::base::layout::show;
 use crate::graph::{Check, Grad, Kind, Op};
 use crate::ir::MapFn;
+use crate::ir::tile::Basic;
 use crate::ir::tile::Compute::{Float, Native};
 use crate::ops::Ops;
 use crate::ops::unary::FLOOR;
@@ -14,10 +15,19 @@ const LR: &[&str] = &["lhs", "rhs"];
 const CALLS: &[(&[&[usize]], &str)] =
     &[(&[&[2, 3], &[2, 3]], ""), (&[&[2, 3], &[3]], ""), (&[&[2, 1], &[1, 3]], ""), (&[&[1], &[1]], "")];
 
+macro_rules! basic {
+    () => {
+        None
+    };
+    ($basic:ident) => {
+        Some(Basic::$basic)
+    };
+}
+
 /// A record of two inputs; every field is given.
 macro_rules! binary {
     ($id:ident, $name:literal, $aliases:expr, $doc:literal, $compute:ident, $tiles:expr, $wgsl:literal,
-     $grad:expr, $range:expr, $like:literal) => {
+     $grad:expr, $range:expr, $like:literal $(, $basic:ident)?) => {
         pub static $id: Op = Op {
             name: $name,
             aliases: $aliases,
@@ -26,7 +36,13 @@ macro_rules! binary {
             params: &[],
             method: false,
             writes: &[],
-            kind: Kind::Map(MapFn { name: $name, compute: $compute, tile: $tiles, wgsl: $wgsl }),
+            kind: Kind::Map(MapFn {
+                name: $name,
+                compute: $compute,
+                tile: $tiles,
+                wgsl: $wgsl,
+                basic: basic!($($basic)?),
+            }),
             grad: $grad,
             check: Check { range: $range, like: $like, calls: CALLS },
         };
@@ -45,7 +61,8 @@ binary!(
     "{0} + {1}",
     rule!(Linear | c, g | [g.clone(), g.clone()]),
     Ok((-2.0, 2.0)),
-    "lambda lhs, rhs: lhs + rhs"
+    "lambda lhs, rhs: lhs + rhs",
+    Add
 );
 
 binary!(
@@ -58,7 +75,8 @@ binary!(
     "{0} - {1}",
     rule!(Linear | c, g | [g.clone(), -g]),
     Ok((-2.0, 2.0)),
-    "lambda lhs, rhs: lhs - rhs"
+    "lambda lhs, rhs: lhs - rhs",
+    Sub
 );
 
 binary!(
@@ -71,7 +89,8 @@ binary!(
     "{0} * {1}",
     rule!(FromInputs | c, g | [g * c.input(1), g * c.input(0)]),
     Ok((-2.0, 2.0)),
-    "lambda lhs, rhs: lhs * rhs"
+    "lambda lhs, rhs: lhs * rhs",
+    Mul
 );
 
 binary!(
@@ -85,7 +104,8 @@ binary!(
     "oxg_div({0}, {1})",
     rule!(FromInputs | c, g | [g / c.input(1), -(&(g * c.input(0)) / &(c.input(1) * c.input(1)))]),
     Ok((0.5, 2.0)),
-    "lambda lhs, rhs: lhs / rhs"
+    "lambda lhs, rhs: lhs / rhs",
+    Div
 );
 
 binary!(
@@ -114,7 +134,8 @@ binary!(
         g | [g * &(c.input(1) * &c.input(0).binary(&POW, &(c.input(1) - 1.0))), g * &(c.output(0) * &c.input(0).log())]
     ),
     Ok((0.5, 2.0)),
-    "lambda lhs, rhs: np.power(lhs, rhs)"
+    "lambda lhs, rhs: np.power(lhs, rhs)",
+    Power
 );
 
 binary!(

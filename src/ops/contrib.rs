@@ -246,7 +246,7 @@ macro_rules! straight_through {
             params: &[],
             method: false,
             writes: &[],
-            kind: Kind::Map(MapFn { name: $name, compute: $compute, tile: $tiles, wgsl: $wgsl }),
+            kind: Kind::Map(MapFn { name: $name, compute: $compute, tile: $tiles, wgsl: $wgsl, basic: None }),
             grad: rule!(Linear | c, g | [g.clone()]),
             check: Check { range: OTHER, like: $like, calls: &[(&[&[2, 3]], "")] },
         };

@@ -73,6 +73,7 @@ pub static SELECT: Op = Op {
         compute: Native,
         tile: num_tiles!(|c, x, y| if c.nonzero() { x } else { y }),
         wgsl: "select({1}, {2}, {0} == 0)",
+        basic: None,
     }),
     grad: rule!(
         FromInputs | c,

@@ -2,6 +2,7 @@
 
 use crate::graph::{Check, Grad, Kind, Op, Var};
 use crate::ir::MapFn;
+use crate::ir::tile::Basic;
 use crate::ir::tile::Compute::{Float, Native};
 use crate::ops::Ops;
 use crate::ops::binary::{GREATER_EQUAL, LESSER_EQUAL, MAXIMUM, MINIMUM, POW};
@@ -20,6 +21,10 @@ const HALF_ROOT_PI: f64 = 0.886_226_95_f32 as f64;
 macro_rules! unary {
     ($id:ident, $name:literal, $method:literal, $doc:literal, $compute:ident, $tiles:expr, $wgsl:literal,
      $grad:expr, $range:expr, $like:literal) => {
+        unary!($id, $name, $method, $doc, $compute, $tiles, $wgsl, $grad, $range, $like, None);
+    };
+    ($id:ident, $name:literal, $method:literal, $doc:literal, $compute:ident, $tiles:expr, $wgsl:literal,
+     $grad:expr, $range:expr, $like:literal, $basic:expr) => {
         pub static $id: Op = Op {
             name: $name,
             aliases: &[],
@@ -28,7 +33,7 @@ macro_rules! unary {
             params: &[],
             method: $method,
             writes: &[],
-            kind: Kind::Map(MapFn { name: $name, compute: $compute, tile: $tiles, wgsl: $wgsl }),
+            kind: Kind::Map(MapFn { name: $name, compute: $compute, tile: $tiles, wgsl: $wgsl, basic: $basic }),
             grad: $grad,
             check: Check { range: $range, like: $like, calls: CALLS },
         };
@@ -95,7 +100,8 @@ unary!(
     "{0} * {0}",
     rule!(FromInputs | c, g | [g * (c.input(0) * 2.0)]),
     Ok((-2.0, 2.0)),
-    "lambda data: data * data"
+    "lambda data: data * data",
+    Some(Basic::Square)
 );
 
 // ---- roots ------------------------------------------------------------------------------------------------------
@@ -671,6 +677,7 @@ pub static POLYGAMMA: Op = Op {
         compute: Float,
         tile: float_tiles!(|x, [n]| T::polygamma::<I>(n.to_f64() as u32, x)),
         wgsl: "oxg_polygamma({0}, {p0})",
+        basic: None,
     }),
     grad: rule!(
         FromInputs | c,
@@ -714,6 +721,7 @@ pub static CLIP: Op = Op {
             x
         }),
         wgsl: "oxg_clip({0}, {p0}, {p1})",
+        basic: None,
     }),
     grad: rule!(
         FromInputs | c,
@@ -757,6 +765,7 @@ pub static HARD_SIGMOID: Op = Op {
             }
         }),
         wgsl: "oxg_clip({p0} * {0} + {p1}, 0.0, 1.0)",
+        basic: None,
     }),
     grad: rule!(
         FromOutput | c,
@@ -794,6 +803,7 @@ pub static SMOOTH_L1: Op = Op {
             if x.abs() < T::of(1.0) / s2 { T::of(0.5) * s2 * x * x } else { x.abs() - T::of(0.5) / s2 }
         }),
         wgsl: "oxg_smooth_l1({0}, {p0})",
+        basic: None,
     }),
     grad: rule!(
         FromInputs | c,
@@ -826,6 +836,7 @@ pub static NAN_TO: Op = Op {
         compute: Native,
         tile: num_tiles!(|x, [v]| if x.is_nan() { v } else { x }),
         wgsl: "select({0}, {p0}, oxg_isnan({0}))",
+        basic: None,
     }),
     grad: rule!(FromInputs | c, g | [g * (1.0 - c.input(0).unary(&IS_NAN))]),
     check: Check {

@@ -339,6 +339,8 @@ fn write_by(array: &NDArray, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -
     // A run of memory takes a number, or elements that are ready, without a layout.
     if let Some(picked) = Picked::new(&shape, &c_strides(&shape), key)?.filter(|p| p.is_run())
         && let Some(source) = Source::of(&value, &picked.shape, dtype)
+        // A whole array takes the value as it is, and one on the tape with its history.
+        && (matches!(source, Source::Number(_)) || picked.shape != shape && value.edge.is_none())
     {
         array.check_part("setitem", &value)?;
         let (n, first): (usize, usize) = (picked.shape.iter().product(), picked.first as usize);
