@@ -41,28 +41,53 @@ _Shape = int | Sequence[int] | None
 _Param = float | NDArray
 
 
-def _draw(name: str, params: dict[str, Any], names: Sequence[str], rest: dict[str, Any]) -> NDArray:
+# Of each law the operators with numbers and with arrays for parameters.
+_LAWS = {
+    law: (operator("_random_" + law), operator("_sample_" + law))
+    for law in (
+        "exponential",
+        "gamma",
+        "generalized_negative_binomial",
+        "negative_binomial",
+        "normal",
+        "poisson",
+        "uniform",
+    )
+}
+
+
+def _draw(
+    law: str,
+    names: tuple[str, ...],
+    params: tuple[_Param, ...],
+    shape: _Shape,
+    dtype: Any,
+    ctx: Context | None,
+    out: NDArray | None,
+) -> NDArray:
+    # Arguments go on by position: keywords would be packed into dictionaries first.
     arrays = 0
-    for key, value in params.items():
+    for name, value in zip(names, params, strict=True):
         if isinstance(value, NDArray):
             arrays += 1
         elif isinstance(value, str):
             # An op's own parameters may be text, as in files; a law's are numbers.
-            raise ValueError(f"random.{name}: {key}, got {value!r}, expected a number or an NDArray")
+            raise ValueError(f"random.{law}: {name}, got {value!r}, expected a number or an NDArray")
+    shape, dtype = _like(shape, dtype, out)
     if arrays == 0:
-        return operator("_random_" + name)(**params, **rest)
+        return _LAWS[law][0](*params, shape, ctx, dtype, out)
     if arrays < len(params):
-        raise AssertionError(f"random.{name}: parameters must be all numbers or all NDArrays")
-    rest.pop("ctx")
-    return operator("_sample_" + name)(**dict(zip(names, params.values(), strict=True)), **rest)
+        raise AssertionError(f"random.{law}: parameters must be all numbers or all NDArrays")
+    return _LAWS[law][1](*params, shape, dtype, out)
 
 
-def _rest(shape: _Shape, dtype: Any, ctx: Context | None, out: NDArray | None) -> dict[str, Any]:
-    if out is not None and shape is None:
-        shape = out.shape
-    if out is not None and dtype in (None, "None"):
-        dtype = out.dtype
-    return {"shape": shape, "dtype": None if dtype == "None" else dtype, "ctx": ctx, "out": out}
+def _like(shape: _Shape, dtype: Any, out: NDArray | None) -> tuple[_Shape, Any]:
+    """Shape and dtype of a draw: those of ``out`` where they are not given."""
+    if isinstance(dtype, str) and dtype == "None":
+        dtype = None
+    if out is not None:
+        return out.shape if shape is None else shape, out.dtype if dtype is None else dtype
+    return shape, dtype
 
 
 def uniform(
@@ -75,7 +100,7 @@ def uniform(
     **kwargs: Any,
 ) -> NDArray:
     """Draws between ``low`` and ``high``, all equally likely; arrays give one set of draws to each element."""
-    return _draw("uniform", {"low": low, "high": high}, ("low", "high"), _rest(shape, dtype, ctx, out))
+    return _draw("uniform", ("low", "high"), (low, high), shape, dtype, ctx, out)
 
 
 def normal(
@@ -88,7 +113,7 @@ def normal(
     **kwargs: Any,
 ) -> NDArray:
     """Draws from a normal distribution of mean ``loc`` and standard deviation ``scale``."""
-    return _draw("normal", {"loc": loc, "scale": scale}, ("mu", "sigma"), _rest(shape, dtype, ctx, out))
+    return _draw("normal", ("loc", "scale"), (loc, scale), shape, dtype, ctx, out)
 
 
 def randn(*shape: int, loc: _Param = 0, scale: _Param = 1, dtype: Any = None, **kwargs: Any) -> NDArray:
@@ -106,7 +131,7 @@ def exponential(
 ) -> NDArray:
     """Draws from an exponential distribution of mean ``scale``."""
     lam: Any = 1.0 / scale
-    return _draw("exponential", {"lam": lam}, ("lam",), _rest(shape, dtype, ctx, out))
+    return _draw("exponential", ("lam",), (lam,), shape, dtype, ctx, out)
 
 
 def gamma(
@@ -119,7 +144,7 @@ def gamma(
     **kwargs: Any,
 ) -> NDArray:
     """Draws from a gamma distribution of shape ``alpha`` and scale ``beta``."""
-    return _draw("gamma", {"alpha": alpha, "beta": beta}, ("alpha", "beta"), _rest(shape, dtype, ctx, out))
+    return _draw("gamma", ("alpha", "beta"), (alpha, beta), shape, dtype, ctx, out)
 
 
 def poisson(
@@ -131,7 +156,7 @@ def poisson(
     **kwargs: Any,
 ) -> NDArray:
     """Draws from a Poisson distribution of mean ``lam``."""
-    return _draw("poisson", {"lam": lam}, ("lam",), _rest(shape, dtype, ctx, out))
+    return _draw("poisson", ("lam",), (lam,), shape, dtype, ctx, out)
 
 
 def negative_binomial(
@@ -144,7 +169,7 @@ def negative_binomial(
     **kwargs: Any,
 ) -> NDArray:
     """Draws the failures before ``k`` successes of probability ``p``."""
-    return _draw("negative_binomial", {"k": k, "p": p}, ("k", "p"), _rest(shape, dtype, ctx, out))
+    return _draw("negative_binomial", ("k", "p"), (k, p), shape, dtype, ctx, out)
 
 
 def generalized_negative_binomial(
@@ -157,8 +182,7 @@ def generalized_negative_binomial(
     **kwargs: Any,
 ) -> NDArray:
     """Draws from a negative binomial distribution of mean ``mu`` and dispersion ``alpha``."""
-    params = {"mu": mu, "alpha": alpha}
-    return _draw("generalized_negative_binomial", params, ("mu", "alpha"), _rest(shape, dtype, ctx, out))
+    return _draw("generalized_negative_binomial", ("mu", "alpha"), (mu, alpha), shape, dtype, ctx, out)
 
 
 def randint(
@@ -171,7 +195,8 @@ def randint(
     **kwargs: Any,
 ) -> NDArray:
     """Draws whole numbers from ``low`` up to, not including, ``high``; int32 unless int64 is given."""
-    return operator("_random_randint")(low=low, high=high, **_rest(shape, dtype, ctx, out))
+    shape, dtype = _like(shape, dtype, out)
+    return operator("_random_randint")(low, high, shape, ctx, dtype, out)
 
 
 def multinomial(

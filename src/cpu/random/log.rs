@@ -55,10 +55,48 @@ fn avx2(out: &mut [f32], x: &[f32]) {
     out.iter_mut().zip(x).for_each(|(o, &x)| *o = log(x));
 }
 
+/// [`log`] of eight numbers: both halves of the table lie in registers, and the same operations are done in each lane.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi2")]
 fn avx512(out: &mut [f32], x: &[f32]) {
-    out.iter_mut().zip(x).for_each(|(o, &x)| *o = log(x));
+    use std::arch::x86_64::*;
+    static COLUMNS: [[f64; 16]; 2] = {
+        let mut columns = [[0.0; 16]; 2];
+        let mut i = 0;
+        while i < 16 {
+            (columns[0][i], columns[1][i]) = POINTS[i];
+            i += 1;
+        }
+        columns
+    };
+    let (outs, out_rest) = out.as_chunks_mut::<8>();
+    let (xs, x_rest) = x.as_chunks::<8>();
+    // SAFETY: the columns have sixteen numbers, the chunks eight each.
+    unsafe {
+        let [inverses, starts] = [0, 1].map(|c| {
+            let column = COLUMNS[c].as_ptr();
+            (_mm512_loadu_pd(column), _mm512_loadu_pd(column.add(8)))
+        });
+        let (begin, high) = (_mm256_set1_epi32(BEGIN as i32), _mm256_set1_epi32(0xff80_0000u32 as i32));
+        let [a, b, c] = POLYNOMIAL.map(|p| _mm512_set1_pd(p));
+        let (ln_2, minus_one) = (_mm512_set1_pd(std::f64::consts::LN_2), _mm512_set1_pd(-1.0));
+        for (out, x) in outs.iter_mut().zip(xs) {
+            let bits = _mm256_loadu_si256(x.as_ptr().cast());
+            let from = _mm256_sub_epi32(bits, begin);
+            // The low four bits say which point.
+            let point = _mm512_cvtepi32_epi64(_mm256_srli_epi32::<19>(from));
+            let inverse = _mm512_permutex2var_pd(inverses.0, point, inverses.1);
+            let start = _mm512_permutex2var_pd(starts.0, point, starts.1);
+            let k = _mm512_cvtepi32_pd(_mm256_srai_epi32::<23>(from));
+            let z = _mm512_cvtps_pd(_mm256_castsi256_ps(_mm256_sub_epi32(bits, _mm256_and_si256(from, high))));
+            let r = _mm512_fmadd_pd(z, inverse, minus_one);
+            let square = _mm512_mul_pd(r, r);
+            let tail = _mm512_fmadd_pd(a, square, _mm512_fmadd_pd(b, r, c));
+            let y = _mm512_fmadd_pd(tail, square, _mm512_add_pd(_mm512_fmadd_pd(k, ln_2, start), r));
+            _mm256_storeu_ps(out.as_mut_ptr(), _mm512_cvtpd_ps(y));
+        }
+    }
+    out_rest.iter_mut().zip(x_rest).for_each(|(o, &x)| *o = log(x));
 }
 
 /// The logarithms of positive, normal numbers.

@@ -74,10 +74,13 @@ impl Mt19937 {
         &self.state[start..self.next]
     }
 
-    /// How many words of the block are left.
+    /// The words of the block that are left, at least one, not yet tempered: to look at before some are taken.
     #[inline]
-    pub(super) fn left(&self) -> usize {
-        BLOCK - self.next
+    pub(super) fn rest(&mut self) -> &[u32] {
+        if self.next >= BLOCK {
+            self.refill();
+        }
+        &self.state[self.next..]
     }
 
     #[cold]
