@@ -97,6 +97,9 @@ pub fn tensor(value: &Bound<'_, PyAny>, dtype: Option<DType>, device: Device) ->
         return Ok(tensor.cast(dtype.unwrap_or(tensor.dtype()))?.on_device(device)?);
     }
     let want = dtype.unwrap_or(DType::F32);
+    if let Some(tensor) = crate::python::interop::copied(value, want, device)? {
+        return Ok(tensor);
+    }
     let mut shape = Shape::new();
     let mut numbers = Numbers { all_int: true, ..Numbers::default() };
     let direct = nested(value, 0, &mut shape, &mut numbers);
@@ -207,15 +210,14 @@ fn once<'a, T: Send + Sync>(
 
 /// A fresh NumPy array with a copy of the elements.
 pub fn asnumpy<'py>(py: Python<'py>, tensor: &Tensor) -> PyResult<Bound<'py, PyAny>> {
-    static EMPTY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    static NUMPY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     if tensor.is_deferred() {
         py.detach(|| tensor.force())?;
     }
+    // Its absence is an error here; the library behind `fresh` would panic.
+    once(py, &NUMPY, || Ok(py.import("numpy")?.into_any().unbind()))?;
     let dense = tensor.dense()?;
-    let empty = once(py, &EMPTY, || Ok(py.import("numpy")?.getattr("empty")?.unbind()))?;
-    let array = empty.bind(py).call1((PyTuple::new(py, tensor.shape())?, numpy_dtype(py, tensor.dtype())?))?;
-    Bytes::fill(&array, dense.bytes(tensor.dtype()))?;
-    Ok(array)
+    crate::python::interop::fresh(py, tensor.shape(), tensor.dtype(), dense.bytes(tensor.dtype()))
 }
 
 /// The array's dtype from a Python argument, `None` meaning the default.

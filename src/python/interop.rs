@@ -1,12 +1,16 @@
 //! Memory of other libraries: the buffer protocol and DLPack. The one place of this room with `unsafe`.
 
 use crate::autograd::NDArray;
+use crate::base::dtype::Bool;
+use crate::base::layout::{bytes, c_strides, few};
 use crate::base::{Buffer, DType, Device, Error, Result, Shape};
 use crate::python::ndarray::PyNDArray;
-use crate::tensor::Tensor;
+use crate::tensor::{Storage, Tensor};
+use numpy::{PyArrayDyn, PyArrayMethods, PyUntypedArrayMethods};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyCapsule;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyCapsule, PyDict};
 use std::ffi::{CStr, c_void};
 use std::sync::Arc;
 
@@ -147,19 +151,68 @@ impl Bytes {
         let buffer = unsafe { Buffer::foreign(ptr, len, Box::new(self)) };
         Ok(Tensor::from_buffer(shape, dtype, Device::CPU, buffer))
     }
+}
 
-    /// Copies bytes into a writable contiguous object of the same size.
-    pub fn fill(target: &Bound<'_, PyAny>, from: &[u8]) -> PyResult<()> {
-        let bytes = Bytes::get(target, ffi::PyBUF_WRITABLE | ffi::PyBUF_C_CONTIGUOUS)
-            .filter(|b| b.view.len as usize == from.len())
-            .ok_or_else(|| Error::value("asnumpy: the target has another size"))?;
-        if !from.is_empty() {
-            // SAFETY: the view is writable, contiguous and of the same number of bytes; a fresh array overlaps nothing.
-            let to = unsafe { std::slice::from_raw_parts_mut(bytes.view.buf.cast::<u8>(), from.len()) };
-            crate::cpu::moves::copy(from, to);
+/// NumPy's array class, where it has been imported.
+fn array_class(py: Python<'_>) -> PyResult<Option<&Py<PyAny>>> {
+    static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    if CLASS.get(py).is_none() {
+        let modules = py.import("sys")?.getattr("modules")?.cast_into::<PyDict>()?;
+        if let Some(numpy) = modules.get_item("numpy")?
+            && let Ok(class) = numpy.getattr("ndarray")
+        {
+            let _ = CLASS.set(py, class.unbind());
         }
-        Ok(())
     }
+    Ok(CLASS.get(py))
+}
+
+/// NumPy's element type of an element type of ours.
+trait Counterpart {
+    type Of: numpy::Element;
+}
+macro_rules! counterparts {
+    ($($t:ty => $of:ty),+) => {$(
+        impl Counterpart for $t {
+            type Of = $of;
+        }
+    )+};
+}
+counterparts!(f32 => f32, f64 => f64, half::f16 => half::f16, u8 => u8, i8 => i8, i32 => i32, i64 => i64, Bool => bool);
+
+/// A copy of a NumPy array as it is; `None` for another object, and for an array that has to be converted.
+pub fn copied(value: &Bound<'_, PyAny>, dtype: DType, device: Device) -> PyResult<Option<Tensor>> {
+    fn read<N: numpy::Element>(value: &Bound<'_, PyAny>, dtype: DType, device: Device) -> PyResult<Option<Tensor>> {
+        let Some(array) = value.cast::<PyArrayDyn<N>>().ok().filter(|array| array.is_c_contiguous()) else {
+            return Ok(None);
+        };
+        let shape: Shape = few(array.shape().iter().copied());
+        let bytes = bytes(&shape, dtype)?;
+        // SAFETY: the array is contiguous, so that its elements begin at `data`; they are copied as bytes, with the
+        // interpreter attached.
+        let from = if bytes == 0 { &[] } else { unsafe { std::slice::from_raw_parts(array.data().cast::<u8>(), bytes) } };
+        let buffer = Buffer::build(bytes, |buffer| crate::cpu::moves::copy(from, buffer.slice_mut::<u8>(0, bytes)))?;
+        let strides = c_strides(&shape);
+        Ok(Some(Tensor::ready(shape, dtype, device, Storage { buffer, strides, offset: 0 })))
+    }
+    if !array_class(value.py())?.is_some_and(|class| value.get_type().is(class)) {
+        return Ok(None);
+    }
+    crate::with_dtype!(dtype, T => read::<<T as Counterpart>::Of>(value, dtype, device))
+}
+
+/// A fresh NumPy array of a shape with these bytes as its elements. NumPy must have been imported.
+pub fn fresh<'py>(py: Python<'py>, shape: &[usize], dtype: DType, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    fn filled<'py, N: numpy::Element>(py: Python<'py>, shape: &[usize], bytes: &[u8]) -> Bound<'py, PyAny> {
+        // SAFETY: a new array is contiguous and nobody else sees it; it is filled before it is read.
+        unsafe {
+            let array = PyArrayDyn::<N>::new(py, shape, false);
+            let to = std::slice::from_raw_parts_mut(array.data().cast::<u8>(), array.len() * size_of::<N>());
+            crate::cpu::moves::copy(bytes, to);
+            array.into_any()
+        }
+    }
+    crate::with_dtype!(dtype, T => Ok(filled::<<T as Counterpart>::Of>(py, shape, bytes)))
 }
 
 // ---- DLPack: https://dmlc.github.io/dlpack/latest/c_api.html ----------------------------------------------------
