@@ -17,7 +17,7 @@ use std::sync::Arc;
 /// Elements of a cheap function for one thread, at least.
 const GRAIN: usize = 2 * pool::GRAIN;
 /// Elements up to which a dying input is left alone: a region would write the result over it.
-const SMALL: usize = 16 << 10;
+const SMALL: usize = 256 << 10;
 /// Shorter rows are left to a region, which takes several at once.
 const SHORT: usize = 32;
 
