@@ -8,6 +8,7 @@ use crate::graph::op::{Kind, Meta, Op, reduce_axes};
 use crate::graph::params::{Args, ParamKind, Read};
 use crate::graph::var::Var;
 use crate::tensor::Tensor;
+use crate::tensor::expr::Expr;
 use crate::tensor::kernel::Output;
 use smallvec::SmallVec;
 use std::borrow::Borrow;
@@ -15,13 +16,15 @@ use std::sync::Arc;
 
 pub type Outs = SmallVec<[Var; 1]>;
 
+type Cpu = fn(&[Tensor], &Args, &mut [Output]) -> Result<()>;
+
 /// Runs `op` and records it where an input is on the tape.
 #[inline]
 pub fn apply(op: &'static Op, inputs: &[Var], args: &Args) -> Result<Outs> {
     match op.kind {
         Kind::Map(_) | Kind::Reduce(_) | Kind::View(_) => Ok(SmallVec::from_buf([apply1(op, inputs, args)?])),
         Kind::Compose(f) => catch(|| f(inputs, args)),
-        Kind::Kernel { .. } | Kind::Views(_) => {
+        Kind::Kernel { .. } | Kind::LateKernel { .. } | Kind::Views(_) => {
             let mut outputs = match op.kind {
                 Kind::Views(f) => f(&inputs[0].tensor, args)?,
                 _ => run_kernel(op, inputs, args)?,
@@ -56,7 +59,7 @@ pub fn apply1(op: &'static Op, inputs: &[Var], args: &Args) -> Result<Var> {
             Tensor::reduce(op.name, f, input, &axes, keepdims, input.dtype())?
         }
         Kind::View(f) => f(&inputs[0].tensor, args)?,
-        Kind::Kernel { .. } | Kind::Views(_) | Kind::Compose(_) => {
+        Kind::Kernel { .. } | Kind::LateKernel { .. } | Kind::Views(_) | Kind::Compose(_) => {
             let mut outs = apply(op, inputs, args)?;
             return outs.pop().ok_or_else(|| Error::op(format_args!("{}: no output", op.name)));
         }
@@ -114,7 +117,9 @@ fn numbers(op: &Op, args: &Args) -> SmallVec<[f64; 2]> {
 }
 
 fn run_kernel(op: &'static Op, inputs: &[Var], args: &Args) -> Result<SmallVec<[Tensor; 1]>> {
-    let Kind::Kernel { infer, cpu, gpu } = op.kind else { unreachable!("only kernels come here") };
+    let (Kind::Kernel { infer, cpu, gpu } | Kind::LateKernel { infer, cpu, gpu }) = op.kind else {
+        unreachable!("only kernels come here")
+    };
     // Pushed one by one: collecting costs more than all of it.
     let mut metas: SmallVec<[Meta; 3]> = SmallVec::with_capacity(inputs.len());
     let mut tensors: SmallVec<[Tensor; 3]> = SmallVec::with_capacity(inputs.len());
@@ -125,6 +130,12 @@ fn run_kernel(op: &'static Op, inputs: &[Var], args: &Args) -> Result<SmallVec<[
     let wanted = infer(&metas, args)?;
     if wanted.first().is_some_and(|m| m.device.is_gpu()) {
         return crate::graph::gpu::kernel(op, gpu, cpu, &tensors, args, &wanted);
+    }
+    if matches!(op.kind, Kind::LateKernel { .. }) && is_recorded(inputs) {
+        let work = |n: usize, t: &Tensor| n + t.numel();
+        if tensors.iter().fold(wanted[0].shape.iter().product(), work) >= LATE {
+            return Ok(SmallVec::from_buf([late(cpu, tensors, args, &wanted[0])?]));
+        }
     }
     let mut outputs: SmallVec<[Output; 1]> = SmallVec::new();
     for meta in wanted {
@@ -138,6 +149,17 @@ fn run_kernel(op: &'static Op, inputs: &[Var], args: &Args) -> Result<SmallVec<[
         return Ok(SmallVec::from_buf([output.done()]));
     }
     Ok(outputs.into_iter().map(Output::done).collect())
+}
+
+/// Elements of inputs and result from which a late kernel waits: less is not worth the wait.
+const LATE: usize = 32 << 10;
+
+#[cold]
+fn late(cpu: Cpu, ins: SmallVec<[Tensor; 3]>, args: &Args, meta: &Meta) -> Result<Tensor> {
+    let args = args.clone();
+    let like = ins[0].clone();
+    let run = Box::new(move |ins: &[Tensor], outs: &mut [Output]| cpu(ins, &args, outs));
+    Tensor::deferred(meta.shape.clone(), &like, meta.dtype, Expr::Kernel { ins, run })
 }
 
 #[inline]

@@ -50,12 +50,12 @@ impl Op {
         match &self.kind {
             Kind::Map(f) if has_map(f, F32) => "generated",
             Kind::Reduce(f) if crate::gpu::wgsl::has_fold(f, F32) => "generated",
-            Kind::Kernel { gpu: Some(_), .. } => "own",
+            Kind::Kernel { gpu: Some(_), .. } | Kind::LateKernel { gpu: Some(_), .. } => "own",
             Kind::View(_) | Kind::Views(_) => "view",
             Kind::Compose(_) => "composed",
             Kind::Map(_) | Kind::Reduce(_) => "host",
-            Kind::Kernel { .. } if self.inputs.is_empty() => "host, uploaded",
-            Kind::Kernel { .. } => "host",
+            Kind::Kernel { .. } | Kind::LateKernel { .. } if self.inputs.is_empty() => "host, uploaded",
+            Kind::Kernel { .. } | Kind::LateKernel { .. } => "host",
         }
     }
 }

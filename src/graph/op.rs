@@ -96,6 +96,13 @@ pub enum Kind {
         /// How it runs on a GPU, if it does; the host runs the rest.
         gpu: Option<GpuForm>,
     },
+    /// The same with one output that the gradient does not need, and whose elements cannot be the cause of an error:
+    /// while recording it runs when the result is read, which may be never.
+    LateKernel {
+        infer: fn(&[Meta], &Args) -> Result<SmallVec<[Meta; 1]>>,
+        cpu: fn(&[Tensor], &Args, &mut [Output]) -> Result<()>,
+        gpu: Option<GpuForm>,
+    },
     /// Made of other ops, written as plain expressions; an error inside is thrown to `apply`.
     Compose(fn(&[Var], &Args) -> SmallVec<[Var; 1]>),
 }

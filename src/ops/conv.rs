@@ -127,7 +127,7 @@ macro_rules! product {
             params: GeometryParams::SPEC,
             method: false,
             writes: &[],
-            kind: Kind::Kernel {
+            kind: Kind::LateKernel {
                 infer: |m, args| {
                     check_dtype($name, m)?;
                     let infer: fn(&[Meta], &GeometryParams, &Windows) -> SmallVec<[Meta; 1]> = $infer;

@@ -168,7 +168,7 @@ pub static DOT: Op = Op {
     params: DotParams::SPEC,
     method: true,
     writes: &[],
-    kind: Kind::Kernel {
+    kind: Kind::LateKernel {
         infer: dot_infer,
         cpu: |t, args, out| {
             let p = DotParams::read(args);
@@ -270,7 +270,7 @@ pub static BATCH_DOT: Op = Op {
     params: DotParams::SPEC,
     method: false,
     writes: &[],
-    kind: Kind::Kernel {
+    kind: Kind::LateKernel {
         infer: batch_infer,
         cpu: |t, args, out| {
             let p = DotParams::read(args);

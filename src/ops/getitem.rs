@@ -177,7 +177,7 @@ pub static TAKE_ROWS: Op = Op {
     params: TakeRowsParams::SPEC,
     method: false,
     writes: &[],
-    kind: Kind::Kernel {
+    kind: Kind::LateKernel {
         infer: |metas, args| {
             let axis = axis_index("_take_rows", TakeRowsParams::read(args).axis, metas[0].shape.len())?;
             ensure!(

@@ -21,7 +21,7 @@ pub static CONCAT: Op = Op {
     params: ConcatParams::SPEC,
     method: false,
     writes: &[],
-    kind: Kind::Kernel {
+    kind: Kind::LateKernel {
         infer: |metas, args| {
             ensure!(!metas.is_empty(), "concat: at least one array expected, got none");
             let axis = axis_index("concat", ConcatParams::read(args).dim, metas[0].shape.len())?;

@@ -348,7 +348,7 @@ fn records(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
             Kind::Map(f) => ("map", f.wgsl),
             Kind::Reduce(f) => ("reduce", f.wgsl.step),
             Kind::View(_) | Kind::Views(_) => ("view", ""),
-            Kind::Kernel { .. } => ("kernel", ""),
+            Kind::Kernel { .. } | Kind::LateKernel { .. } => ("kernel", ""),
             Kind::Compose(_) => ("compose", ""),
         };
         d.set_item("kind", kind)?;

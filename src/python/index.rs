@@ -336,12 +336,13 @@ fn write_by(array: &NDArray, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -
     let shape = array.shape();
     let dtype = array.dtype();
     let value = value_var(value, dtype)?;
-    // A run of memory takes a number, or elements that are ready, without a layout.
+    // A run of memory takes a number, or elements that are ready, without a layout; a whole array takes a value as it is.
     if let Some(picked) = Picked::new(&shape, &c_strides(&shape), key)?.filter(|p| p.is_run())
         && let Some(source) = Source::of(&value, &picked.shape, dtype)
-        // A whole array takes the value as it is, and one on the tape with its history.
-        && (matches!(source, Source::Number(_)) || picked.shape != shape && value.edge.is_none())
     {
+        if picked.shape == shape {
+            return Ok(array.assign("setitem", value)?);
+        }
         array.check_part("setitem", &value)?;
         let (n, first): (usize, usize) = (picked.shape.iter().product(), picked.first as usize);
         return Ok(array.modify(|buffer, offset| {

@@ -8,6 +8,7 @@ use crate::ensure;
 use crate::ir::program::Scalar;
 use crate::ir::tile::Compute;
 use crate::ir::{MapFn, ReduceFn};
+use crate::tensor::kernel::Output;
 use crate::tensor::{Ready, Storage, Tensor, Value, small};
 use smallvec::{SmallVec, smallvec};
 use std::sync::atomic::Ordering::Relaxed;
@@ -35,14 +36,22 @@ pub enum Expr {
         input: Tensor,
         axes: SmallVec<[bool; 4]>,
     },
+    /// A kernel's own loop over `ins`, for a result that may never be read.
+    Kernel {
+        ins: SmallVec<[Tensor; 3]>,
+        run: Box<KernelLoop>,
+    },
     /// Nothing: it is done, and the result is in device memory.
     Gpu(crate::tensor::gpu::Resident),
 }
 
+/// Writes a kernel's result.
+pub type KernelLoop = dyn Fn(&[Tensor], &mut [Output]) -> Result<()> + Send + Sync;
+
 impl Expr {
     pub fn inputs(&self) -> &[Tensor] {
         match self {
-            Expr::Map { ins, .. } => ins,
+            Expr::Map { ins, .. } | Expr::Kernel { ins, .. } => ins,
             Expr::Cast { input } | Expr::Reduce { input, .. } => std::slice::from_ref(input),
             Expr::Gpu(_) => &[],
         }

@@ -1,11 +1,14 @@
 //! Runs deferred work: the region behind a value, in one loop over memory.
 
+use crate::base::layout::copied;
 use crate::base::lock::lock;
 use crate::base::{Buffer, Error, Result, Strides};
 use crate::cpu::fold::run_fold;
 use crate::cpu::map::{LeafSpec, Operand, Target, run_map};
+use crate::cpu::pool::count_loop;
 use crate::tensor::alone::alone;
-use crate::tensor::expr::{Expr, SMALL};
+use crate::tensor::expr::{Expr, KernelLoop, SMALL};
+use crate::tensor::kernel::Output;
 use crate::tensor::region::{LeafRef, Region, Root, fold_order};
 use crate::tensor::{Storage, Tensor, Value};
 use smallvec::SmallVec;
@@ -48,8 +51,12 @@ impl Value {
         }
         let expr = slot.take().ok_or_else(|| Error::op("the value was lost when memory ran out"))?;
         match &*expr {
-            Expr::Reduce { f, input, axes } => {
-                let done = self.compute_fold(f, input, axes);
+            Expr::Reduce { .. } | Expr::Kernel { .. } => {
+                let done = match &*expr {
+                    Expr::Reduce { f, input, axes } => self.compute_fold(f, input, axes),
+                    Expr::Kernel { ins, run } => self.compute_kernel(ins, run),
+                    _ => unreachable!("one of the two above"),
+                };
                 match done {
                     Ok(storage) => self.ready.set(storage),
                     Err(error) => {
@@ -85,6 +92,14 @@ impl Value {
             }
         }
         self.ready.get().ok_or_else(|| Error::op(LOST))
+    }
+
+    fn compute_kernel(&self, ins: &[Tensor], run: &KernelLoop) -> Result<Storage> {
+        let mut out = [Output::new(copied(&self.shape), self.dtype, self.device)?];
+        count_loop();
+        run(ins, &mut out)?;
+        let [out] = out;
+        Ok(out.storage())
     }
 
     fn compute_fold(&self, f: &'static crate::ir::ReduceFn, input: &Tensor, axes: &[bool]) -> Result<Storage> {

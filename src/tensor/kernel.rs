@@ -54,6 +54,11 @@ impl Output {
         let strides = c_strides(&self.shape);
         Tensor::ready(self.shape, self.dtype, self.device, Storage { buffer: self.buffer, strides, offset: 0 })
     }
+    /// The memory alone, for a value that is there already.
+    pub fn storage(self) -> Storage {
+        let strides = c_strides(&self.shape);
+        Storage { buffer: self.buffer, strides, offset: 0 }
+    }
 }
 
 impl Tensor {

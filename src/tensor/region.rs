@@ -171,12 +171,12 @@ impl<D: Data> Gather<D> {
         Ok(Place::Leaf(self.leaves.len() - 1))
     }
 
-    /// Makes a node of an expression, unless it is a reduction: that is its own loop.
+    /// Makes a node of an expression, unless it is a reduction or a kernel: those are their own loops.
     fn node(&mut self, value: &Arc<Value>, expr: &Expr, shape: &[usize]) -> Result<Option<usize>> {
         let (f, imm) = match expr {
             Expr::Map { f, imm, .. } => (Some(*f), imm.clone()),
             Expr::Cast { .. } => (None, SmallVec::new()),
-            Expr::Reduce { .. } | Expr::Gpu(_) => return Ok(None),
+            Expr::Reduce { .. } | Expr::Kernel { .. } | Expr::Gpu(_) => return Ok(None),
         };
         let mut ins: SmallVec<[Input; 3]> = SmallVec::new();
         for input in expr.inputs() {
