@@ -10,6 +10,7 @@ use crate::cpu::stream::STREAM;
 use crate::cpu::turn::turn;
 use crate::cpu::walk::Walk;
 use crate::ir::Program;
+use crate::ir::program::Instr;
 use smallvec::SmallVec;
 
 /// Raw pointers that a parallel loop may share: each piece touches its own part.
@@ -204,5 +205,6 @@ unsafe fn fill(leaf: &Leaf, start: usize, count: usize, width: usize, out: *mut 
 
 /// Fewer elements to a piece the more is done with each.
 pub fn grain(program: &Program) -> usize {
-    (pool::GRAIN / program.instrs.len().max(1)).max(2 * MAX_TILE)
+    let spent: u32 = program.instrs.iter().map(Instr::cost).sum();
+    (pool::GRAIN * 3 / 2 / spent.max(1) as usize).max(2 * MAX_TILE)
 }

@@ -3,7 +3,7 @@
 
 use crate::base::DType;
 use crate::base::layout::few;
-use crate::ir::tile::MapFn;
+use crate::ir::tile::{Basic, MapFn};
 use smallvec::SmallVec;
 
 pub type Reg = u32;
@@ -63,6 +63,21 @@ pub struct Instr {
     pub dtype: DType,
     pub ins: SmallVec<[Source; 3]>,
     pub imm: SmallVec<[f64; 2]>,
+}
+
+impl Instr {
+    /// What an element costs, in additions.
+    pub fn cost(&self) -> u32 {
+        match (&self.step, self.ins.get(1)) {
+            (Step::Map(MapFn { basic: Some(Basic::Power), .. }), Some(Source::Scalar(power)))
+                if matches!(power.to_f64(), 1.0 | 2.0) =>
+            {
+                1
+            }
+            (Step::Map(f), _) => f.cost(),
+            (Step::Cast(_), _) => 1,
+        }
+    }
 }
 
 /// A fused region.

@@ -49,6 +49,13 @@ pub struct MapFn {
 }
 
 impl MapFn {
+    /// What an element costs, in additions.
+    pub fn cost(&self) -> u32 {
+        match self.compute {
+            Compute::Float if self.basic != Some(Basic::Square) => 6,
+            _ => 1,
+        }
+    }
     /// The dtype that arithmetic on arrays of `dtype` runs in.
     pub fn compute_dtype(&self, dtype: DType) -> DType {
         match (self.compute, dtype) {

@@ -2,12 +2,13 @@
 
 use crate::base::Error;
 use crate::base::layout::show;
-use crate::graph::{Check, Grad, Kind, Op};
+use crate::graph::{Check, Grad, Kind, Op, Var};
 use crate::ir::MapFn;
 use crate::ir::tile::Basic;
 use crate::ir::tile::Compute::{Float, Native};
 use crate::ops::Ops;
 use crate::ops::unary::FLOOR;
+use crate::tensor::Tensor;
 use crate::{float_tiles, num_tiles, rule};
 use smallvec::smallvec;
 
@@ -131,7 +132,7 @@ binary!(
     "oxg_pow({0}, {1})",
     rule!(
         FromBoth | c,
-        g | [g * &(c.input(1) * &c.input(0).binary(&POW, &(c.input(1) - 1.0))), g * &(c.output(0) * &c.input(0).log())]
+        g | [g * &(c.input(1) * &one_less(c.input(0), c.input(1))), g * &(c.output(0) * &c.input(0).log())]
     ),
     Ok((0.5, 2.0)),
     "lambda lhs, rhs: np.power(lhs, rhs)",
@@ -151,9 +152,17 @@ binary!(
     "lambda lhs, rhs: np.hypot(lhs, rhs)"
 );
 
+/// `x` to the power of `y - 1`: itself where `y` is the number two.
+fn one_less(x: &Var, y: &Var) -> Var {
+    match y.tensor {
+        Tensor::Scalar(two) if two.to_f64() == 2.0 => x.clone(),
+        _ => x.binary(&POW, &(y - 1.0)),
+    }
+}
+
 /// Against a number, a tie gives its gradient to the array.
-fn is_number(v: &crate::graph::Var) -> bool {
-    matches!(v.tensor, crate::tensor::Tensor::Scalar(_))
+fn is_number(v: &Var) -> bool {
+    matches!(v.tensor, Tensor::Scalar(_))
 }
 
 // Ties give the whole gradient to the left operand, and nan gives none, as in MXNet.

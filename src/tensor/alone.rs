@@ -8,7 +8,7 @@ use crate::cpu::pool;
 use crate::cpu::small::{INPUTS, Rows, by_rows};
 use crate::cpu::stream::STREAM;
 use crate::tensor::expr::Expr;
-use crate::tensor::region::{Data, cost};
+use crate::tensor::region::Data;
 use crate::tensor::{Storage, Tensor, Value};
 use smallvec::SmallVec;
 use std::ops::Range;
@@ -37,7 +37,7 @@ pub fn alone(value: &Value, expr: &Expr) -> Result<Option<Buffer>> {
     let from = first.dtype();
     let (tile, price) = match expr {
         Expr::Map { f, .. } if f.compute_dtype(from) == from => match (f.tile)(from, Level::get()) {
-            Some(tile) => (tile, cost(Some(f))),
+            Some(tile) => (tile, f.cost()),
             None => return Ok(None),
         },
         Expr::Map { .. } => return Ok(None),

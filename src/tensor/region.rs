@@ -5,7 +5,6 @@ use crate::base::lock::lock;
 use crate::base::{DType, Result, Strides};
 use crate::ir::MapFn;
 use crate::ir::program::{Program, Reg, Scalar, Source};
-use crate::ir::tile::Compute;
 use crate::tensor::expr::Expr;
 use crate::tensor::{Storage, Tensor, Value};
 use smallvec::SmallVec;
@@ -94,14 +93,6 @@ pub struct Region<D> {
     pub leaves: Vec<LeafRef<D>>,
     /// Values to write, in the order of the program's outputs; the root is the last.
     pub outputs: Vec<Arc<Value>>,
-}
-
-/// What an element costs, in additions.
-pub fn cost(f: Option<&'static MapFn>) -> u32 {
-    match f {
-        Some(f) if f.compute == Compute::Float => 6,
-        _ => 1,
-    }
 }
 
 /// What a region is gathered for.
@@ -229,7 +220,7 @@ impl<D: Data> Gather<D> {
         for k in 0..self.order.len() {
             let n = self.order[k];
             let node = &self.nodes[n];
-            let mut spent = cost(node.f);
+            let mut spent = node.f.map_or(1, MapFn::cost);
             for input in &node.ins {
                 if let Input::Value(i) = *input
                     && let Place::Node(m) = self.found[i].place
