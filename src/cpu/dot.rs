@@ -7,6 +7,8 @@ use crate::cpu::pool;
 
 /// A matrix product costs this many multiplications before another thread pays.
 const WORK: usize = 64 << 10;
+/// The smallest product costs as much as so many multiplications.
+const LEAST: usize = 512;
 /// Products of fewer multiplications are not divided where there are several: each goes to one thread.
 const SHARED: usize = 8 << 20;
 
@@ -88,35 +90,6 @@ pub struct Dims {
     pub k: usize,
 }
 
-/// Results up to which a long product is cut along what is summed.
-const FEW: usize = 1024;
-
-/// A product of few results and long sums: pieces of the sums, each by one thread, are added in order. Where they are cut
-/// depends on the sizes alone, so that the result is the same on any number of threads.
-///
-/// # Safety
-/// The operands hold the matrices, and `out` has `m * n` elements.
-unsafe fn long<T: Product>(Dims { m, n, k }: Dims, a: Mat<T>, b: Mat<T>, out: &mut [T], accumulate: bool) {
-    let pieces = (k * (m * n).max(m + n) / WORK).clamp(2, 16);
-    let each = k.div_ceil(pieces).next_multiple_of(64);
-    let pieces = k.div_ceil(each);
-    let mut parts = vec![T::default(); pieces * m * n];
-    let shared = Shared((a, b, parts.as_mut_ptr()));
-    pool::count_loop();
-    pool::run(pieces, |p| {
-        let (a, b, parts) = *shared.get();
-        let (from, c) = ((p * each) as isize, parts.wrapping_add(p * m * n));
-        let a = Mat { ptr: a.ptr.wrapping_offset(from * a.col), ..a };
-        let b = Mat { ptr: b.ptr.wrapping_offset(from * b.row), ..b };
-        // SAFETY: columns `from..` of one and rows `from..` of the other; each piece has results of its own.
-        unsafe { T::gemm(m, n, each.min(k - p * each), a, b, c, n as isize, false, 1) };
-    });
-    for (i, out) in out.iter_mut().enumerate() {
-        let sum = (1..pieces).fold(parts[i], |sum, p| sum.plus(parts[p * m * n + i]));
-        *out = if accumulate { out.plus(sum) } else { sum };
-    }
-}
-
 /// `out[i] = a[i] · b[i]` (added to what is there with `accumulate`) for each pair of offsets into the operands;
 /// results are `m × n`, C order, one after another.
 pub fn batch<T: Product>(
@@ -150,17 +123,8 @@ pub fn batch<T: Product>(
     };
     let work = m * n * k;
     let threads = pool::threads();
-    if let [(a_at, b_at)] = *offsets
-        && m * n <= FEW
-        && k >= 4 * (m + n)
-        && k * (m * n).max(m + n) >= 2 * WORK
-    {
-        // SAFETY: as in `one`.
-        unsafe { long(Dims { m, n, k }, a.at::<T>(a_at), b.at::<T>(b_at), out, accumulate) };
-        return;
-    }
     if threads > 1 && offsets.len() >= 2 * threads && work < SHARED {
-        let grain = (WORK / work.max(1)).max(1);
+        let grain = (WORK / work.max(LEAST)).max(1);
         pool::split(offsets.len(), grain, |from, to| (from..to).for_each(|i| one(i, 1)));
     } else {
         pool::count_loop();

@@ -35,8 +35,10 @@ pub struct Mat<T> {
 const PARALLEL: usize = 1 << 17;
 /// The same for a matrix times a vector, in elements of the matrix.
 const PARALLEL_GEMV: usize = 1 << 16;
-/// Steps of `k` that are summed apart where C is too small to share out: fixed, so that threads do not change the sum.
+/// Steps of `k`, at most, that are summed apart where C is too small to share out, and multiply-adds to such a piece.
+/// Fixed, so that threads do not change the sum.
 const LONG: usize = 8192;
+const PIECE: usize = 2 << 20;
 /// Columns of C up to which vectors run along `k`.
 const THIN: usize = 8;
 /// Elements of C up to which `k` is cut in such pieces.
@@ -106,7 +108,9 @@ impl<T: Gemm> Job<T> {
                 }
                 return;
             }
-            if job.n == 1 && (job.a.col == 1 || job.a.row == 1 || job.k == 1) {
+            if job.m == 1 && job.n == 1 && job.k >= 2 * job.piece() {
+                job.long(threads);
+            } else if job.n == 1 && (job.a.col == 1 || job.a.row == 1 || job.k == 1) {
                 job.gemv(threads);
             } else if job.m == 1 && (job.b.row == 1 || job.b.col == 1 || job.k == 1) {
                 job.transposed().gemv(threads);
@@ -121,8 +125,8 @@ impl<T: Gemm> Job<T> {
     unsafe fn matrix(self, threads: usize) {
         // SAFETY: the views are the caller's.
         unsafe {
-            if self.m * self.n <= SMALL_C && self.k >= 2 * LONG {
-                return self.long(if self.m * self.n * self.k < PARALLEL { 1 } else { threads });
+            if self.m * self.n <= SMALL_C && self.k >= 2 * self.piece() {
+                return self.long(threads);
             }
             // The other side of the product, where that makes the short operand the one that is copied, or none.
             let few_rows = self.b.col != 1 && self.b.row == 1 && self.m < self.n && self.m <= 32;
@@ -133,19 +137,27 @@ impl<T: Gemm> Job<T> {
         }
     }
 
+    /// Steps of `k` to a piece of a long product.
+    fn piece(&self) -> usize {
+        (PIECE / (self.m * self.n)).min(LONG)
+    }
+
     /// A product of long rows and columns: pieces of `k` give a C each, which are added up in order.
     ///
     /// # Safety
     /// As [`Job::matrix`].
     unsafe fn long(self, threads: usize) {
-        let (pieces, size) = (self.k.div_ceil(LONG), self.m * self.n);
+        let (each, size) = (self.piece(), self.m * self.n);
+        let pieces = self.k.div_ceil(each);
+        // Where there is little to multiply there may still be much to read.
+        let threads = if self.k * size.max(self.m + self.n) < PARALLEL { 1 } else { threads };
         let mut parts = vec![T::ZERO; pieces * size];
         let shared = Shared((self, parts.as_mut_ptr()));
         let piece = |i: usize| {
             let (job, parts) = *shared.get();
-            let (l, c) = (i * LONG, parts.wrapping_add(i * size));
+            let (l, c) = (i * each, parts.wrapping_add(i * size));
             let (a, b) = (job.a.at(0, l), job.b.at(l, 0));
-            let k = LONG.min(job.k - l);
+            let k = each.min(job.k - l);
             // SAFETY: a range of the caller's `k`; each piece writes its own part.
             unsafe { Job { k, a, b, c, c_row: job.n as isize, c_col: 1, accumulate: false, ..job }.run(1) };
         };
@@ -154,12 +166,19 @@ impl<T: Gemm> Job<T> {
         } else {
             (0..pieces).for_each(piece)
         }
-        for i in 0..size {
+        // Halves are added to each other: the errors of many sums one after the other would show.
+        let mut count = pieces;
+        while count > 1 {
+            let half = count.div_ceil(2);
+            let (low, high) = parts.split_at_mut(half * size);
+            low.iter_mut().zip(&high[..(count - half) * size]).for_each(|(l, &h)| *l = *l + h);
+            count = half;
+        }
+        for (i, &sum) in parts[..size].iter().enumerate() {
             // SAFETY: an element of C.
             unsafe {
                 let c = self.part(i / self.n, i % self.n, 1, 1).c;
-                let start = if self.accumulate { *c } else { T::ZERO };
-                *c = (0..pieces).fold(start, |sum, p| sum + parts[p * size + i]);
+                *c = if self.accumulate { *c + sum } else { sum };
             }
         }
     }

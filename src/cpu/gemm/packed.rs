@@ -23,6 +23,8 @@ const TILES: usize = 12;
 const PANELS: usize = 64;
 /// Rows of B that are copied through all panels at a time where each row begins a page of its own.
 const STRIPE: usize = 8;
+/// Tiles of rows up to which a product no wider than a tile is done at once.
+const SHORT: usize = 3;
 /// Panels from which a block of A is read often enough to be copied.
 const COPY_A: usize = 8;
 /// Tiles up to which B is read in place; the second where a page holds two of its rows.
@@ -57,6 +59,10 @@ impl Cuts {
 /// # Safety
 /// As `Job::matrix`; the CPU has `S`.
 pub unsafe fn packed<T: Gemm, S: Simd<T>>(job: &Job<T>, threads: usize) {
+    if job.m <= SHORT * S::MR && job.n <= S::NR && job.k <= KC && job.b.col == 1 && job.c_col == 1 {
+        // SAFETY: as the caller says.
+        return unsafe { at_once::<T, S>(job) };
+    }
     let cuts = Cuts::of::<T, S>(job);
     if threads < 2 || job.m * job.n * job.k < PARALLEL {
         // SAFETY: as the caller says.
@@ -74,6 +80,24 @@ pub unsafe fn packed<T: Gemm, S: Simd<T>>(job: &Job<T>, threads: usize) {
         // SAFETY: a part of the caller's product.
         unsafe { blocks::<T, S>(&job.part(row(r), col(c), row(r + 1) - row(r), col(c + 1) - col(c)), cuts) }
     });
+}
+
+/// A product of a tile or two: nothing is worth copying or cutting.
+///
+/// # Safety
+/// As [`packed`], with rows of B and C contiguous and no wider than a tile.
+unsafe fn at_once<T: Gemm, S: Simd<T>>(job: &Job<T>) {
+    let &Job { m, n, k, a, b, c, c_row, accumulate, .. } = job;
+    let mut row = 0;
+    while row < m {
+        let rows = (m - row).div_ceil((m - row).div_ceil(S::MR));
+        let (a_at, c) = (a.at(row, 0).ptr, c.wrapping_offset(row as isize * c_row));
+        let tile =
+            Tile { k, a: a_at, a_row: a.row, a_col: a.col, b: b.ptr, b_row: b.row, c, c_row, cols: n, accumulate };
+        // SAFETY: these rows of the caller's product.
+        unsafe { S::rows(&tile, rows) };
+        row += rows;
+    }
 }
 
 /// Rows and columns of rectangles, at least `parts` of them where C is large enough, that read and copy the least: each
