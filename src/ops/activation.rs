@@ -142,7 +142,7 @@ pub static GELU: Op = Op {
         FromInputs | c,
         g | [{
             let x = c.input(0);
-            let below = ((x * std::f64::consts::FRAC_1_SQRT_2).unary(&u::ERF) + 1.0) * 0.5;
+            let below = ((x * std::f64::consts::FRAC_1_SQRT_2).unary(&crate::ops::special::ERF) + 1.0) * 0.5;
             g * (below + x * ((x.square() * -0.5).exp() * (1.0 / (2.0 * PI).sqrt())))
         }]
     ),

@@ -7,7 +7,7 @@ use crate::ir::MapFn;
 use crate::ir::tile::Basic;
 use crate::ir::tile::Compute::{Float, Native};
 use crate::ops::Ops;
-use crate::ops::unary::FLOOR;
+use crate::ops::rounding::FLOOR;
 use crate::tensor::Tensor;
 use crate::{float_tiles, num_tiles, rule};
 use smallvec::smallvec;

@@ -6,7 +6,7 @@ use crate::ensure;
 use crate::graph::{Check, Grad, Kind, Op, Var};
 use crate::ops::Ops;
 use crate::ops::expr::one;
-use crate::ops::unary::GAMMALN;
+use crate::ops::special::GAMMALN;
 
 crate::params! {
     pub struct DensityParams { is_log: bool, K::Bool, D::Bool(false), "Whether to give the logarithm of the density."; }

@@ -11,7 +11,7 @@ use crate::ir::program::Scalar;
 use crate::ops::binary::{EQUAL, MOD};
 use crate::ops::reduce::SUM;
 use crate::ops::select::select;
-use crate::ops::unary::{CLIP, ClipParams};
+use crate::ops::bounded::{CLIP, ClipParams};
 use crate::tensor::Tensor;
 use crate::tensor::gpu::common_device;
 use smallvec::{SmallVec, smallvec};

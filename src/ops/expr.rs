@@ -7,7 +7,7 @@ use crate::base::{DType, Device, Shape};
 use crate::graph::op::ReduceParams;
 use crate::graph::{Args, Op, Var, apply1, apply2};
 use crate::ops::broadcast::EXPAND;
-use crate::ops::{binary as b, reduce as r, shape as s, unary as u};
+use crate::ops::{binary as b, reduce as r, shape as s, trig as t, unary as u};
 use crate::tensor::{Scalar, Tensor};
 
 impl Var {
@@ -25,6 +25,9 @@ impl Var {
     /// An array of one value with this one's dtype and device.
     pub fn full_like(&self, shape: &[usize], value: f64) -> Var {
         filled(shape, self.dtype(), self.tensor.device(), value)
+    }
+    pub fn pow(&self, exponent: f64) -> Var {
+        self.binary(&b::POW, &Var::scalar(exponent))
     }
     pub fn cast(&self, dtype: DType) -> Var {
         if self.dtype() == dtype {
@@ -104,8 +107,8 @@ macro_rules! unary_methods {
     };
 }
 unary_methods! {
-    exp => u::EXP, log => u::LOG, sqrt => u::SQRT, square => u::SQUARE, abs => u::ABS, sign => u::SIGN, sin => u::SIN,
-    cos => u::COS, sinh => u::SINH, cosh => u::COSH, tanh => u::TANH, sigmoid => u::SIGMOID, reciprocal => u::RECIPROCAL,
+    exp => u::EXP, log => u::LOG, sqrt => u::SQRT, square => u::SQUARE, abs => u::ABS, sign => u::SIGN, sin => t::SIN,
+    cos => t::COS, sinh => t::SINH, cosh => t::COSH, tanh => t::TANH, sigmoid => u::SIGMOID, reciprocal => u::RECIPROCAL,
 }
 
 macro_rules! operators {

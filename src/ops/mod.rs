@@ -1,6 +1,6 @@
 //! The op records, grouped; and the plain-expression form in which gradient rules and composed ops are written.
 //!
-//! Elements: `unary` · `binary` (arithmetic, comparison, logic) · `select` · `activation`. Layout: `shape` · `broadcast` · `slice` ·
+//! Elements: `unary` · `trig` · `rounding` · `special` · `bounded` · `binary` (arithmetic, comparison, logic) · `select` · `activation`. Layout: `shape` · `broadcast` · `slice` ·
 //! `join` · `repeat` · `sequence`. Picking: `index` · `getitem` (what basic and advanced keys are made of) · `along` ·
 //! `sort`. Sums: `reduce` · `dot` · `linalg` · `linalg_factor`. Layers: `nn` · `softmax` · `norm` · `row_norm` · `loss` · `conv` · `pooling` · `rnn` · `ctc` · `plane` · `contrib`.
 //! Training: `optim` · `optim_norm` · `optim_many` · `arrays`. From nothing: `init` · `random` · `choice` · `density`.
@@ -9,6 +9,7 @@ pub mod activation;
 pub mod along;
 pub mod arrays;
 pub mod binary;
+pub mod bounded;
 pub mod broadcast;
 pub mod choice;
 pub mod contrib;
@@ -36,6 +37,7 @@ pub mod random;
 pub mod reduce;
 pub mod repeat;
 pub mod rnn;
+pub mod rounding;
 pub mod row_norm;
 pub mod select;
 pub mod sequence;
@@ -43,6 +45,8 @@ pub mod shape;
 pub mod slice;
 pub mod softmax;
 pub mod sort;
+pub mod special;
+pub mod trig;
 pub mod unary;
 
 use crate::graph::Op;
@@ -56,6 +60,10 @@ pub type Ops = &'static [&'static Op];
 pub fn all() -> impl Iterator<Item = &'static Op> {
     [
         unary::OPS,
+        trig::OPS,
+        rounding::OPS,
+        special::OPS,
+        bounded::OPS,
         binary::OPS,
         reduce::OPS,
         shape::OPS,

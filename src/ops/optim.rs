@@ -9,7 +9,7 @@ use crate::graph::{Args, Check, Grad, Kind, Op, Param, Var};
 use crate::ops::Ops;
 use crate::ops::activation::float_only;
 use crate::ops::binary::GREATER;
-use crate::ops::unary::{CLIP, ClipParams};
+use crate::ops::bounded::{CLIP, ClipParams};
 use smallvec::SmallVec;
 
 pub(super) type Outs = SmallVec<[Var; 1]>;

@@ -11,7 +11,7 @@ use crate::ops::expr::one;
 use crate::ops::getitem::index_var;
 use crate::ops::init::checked_shape;
 use crate::ops::repeat::{REPEAT, RepeatParams};
-use crate::ops::unary::FLOOR;
+use crate::ops::rounding::FLOOR;
 use crate::tensor::Tensor;
 use smallvec::smallvec;
 use std::sync::Arc;

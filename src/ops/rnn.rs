@@ -12,7 +12,8 @@ use crate::ops::getitem::{index_var, numbers};
 use crate::ops::nn::{DROPOUT, DropoutParams};
 use crate::ops::select::select;
 use crate::ops::slice::{SPLIT, SplitParams};
-use crate::ops::unary::{CLIP, ClipParams, RELU};
+use crate::ops::bounded::{CLIP, ClipParams};
+use crate::ops::unary::RELU;
 use smallvec::SmallVec;
 use std::sync::Arc;
 
