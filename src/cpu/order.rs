@@ -1,4 +1,4 @@
-//! Order along rows: sorting, selection, extremes. Stable, with nan last.
+//! Order along rows: sorting, selection. Stable, with nan last.
 
 use crate::base::dtype::Bool;
 use crate::base::{DType, Element};
@@ -170,91 +170,6 @@ fn first_sorted<K: Ord + Copy + Send + Sync>(keys: &mut [K], k: usize, alone: bo
         keys.select_nth_unstable(k);
     }
     sort_keys(&mut keys[..k], alone);
-}
-
-#[inline(always)]
-fn is_nan<T: Element>(v: T) -> bool {
-    T::FLOAT && v.partial_cmp(&v).is_none()
-}
-
-/// Whether `v` takes the place of `best`: nan wins, and the first of equals.
-#[inline(always)]
-fn beats<T: Element>(v: T, best: T, least: bool) -> bool {
-    ((if least { v < best } else { v > best }) || is_nan(v)) && !is_nan(best)
-}
-
-/// Position and value of the extreme of a run.
-fn extreme<T: Element>(run: &[T], least: bool) -> (usize, T) {
-    let mut at = (0, run[0]);
-    for (i, &v) in run.iter().enumerate().skip(1) {
-        if beats(v, at.1, least) {
-            at = (i, v);
-        }
-    }
-    at
-}
-
-/// Positions of the extremes along the middle axis of `outer * n * inner` elements.
-pub fn extremes<T: Element>(data: &[T], n: usize, inner: usize, least: bool, out: &mut [i64]) {
-    if out.len() == 1 {
-        // One long run: an extreme of each piece, then of those.
-        let size = pool::GRAIN.max(n.div_ceil(4 * pool::threads()));
-        let mut found = vec![0i64; n.div_ceil(size)];
-        let count = found.len();
-        pieces_of(&mut found, 1, n / count, |first, part| {
-            for (i, slot) in part.iter_mut().enumerate() {
-                let start = (first + i) * size;
-                *slot = (start + extreme(&data[start..(start + size).min(n)], least).0) as i64;
-            }
-        });
-        let ends: Vec<T> = found.iter().map(|&i| data[i as usize]).collect();
-        out[0] = found[extreme(&ends, least).0];
-        return;
-    }
-    pieces_of(out, inner, n * inner, |first, part| {
-        for (o, row) in part.chunks_exact_mut(inner).enumerate() {
-            let block = &data[(first + o) * n * inner..][..n * inner];
-            if inner == 1 {
-                row[0] = extreme(block, least).0 as i64;
-                continue;
-            }
-            let mut best: Vec<T> = block[..inner].to_vec();
-            row.fill(0);
-            for (j, values) in block.chunks_exact(inner).enumerate().skip(1) {
-                for ((slot, best), &v) in row.iter_mut().zip(&mut best).zip(values) {
-                    if beats(v, *best, least) {
-                        (*slot, *best) = (j as i64, v);
-                    }
-                }
-            }
-        }
-    });
-}
-
-/// Running sums along the middle axis, in float64 or int64, each rounded once.
-pub fn running_sums<T: Element, U: Element>(data: &[T], n: usize, inner: usize, out: &mut [U]) {
-    let float = U::DTYPE.is_float();
-    pieces(out, n * inner, |first, part| {
-        let mut floats = vec![0f64; inner];
-        let mut ints = vec![0i64; inner];
-        for (o, block) in part.chunks_exact_mut(n * inner).enumerate() {
-            floats.fill(0.0);
-            ints.fill(0);
-            let src = &data[(first + o) * n * inner..][..n * inner];
-            for (dst, src) in block.chunks_exact_mut(inner).zip(src.chunks_exact(inner)) {
-                for (i, (d, &v)) in dst.iter_mut().zip(src).enumerate() {
-                    if float {
-                        floats[i] += v.to_f64();
-                        *d = U::from_f64(floats[i]);
-                    } else {
-                        // Each element is cast first, as the sum of a cast array would.
-                        ints[i] = ints[i].wrapping_add(v.cast::<U>().to_i64());
-                        *d = U::from_i64(ints[i]);
-                    }
-                }
-            }
-        }
-    });
 }
 
 /// The largest whole number below which a dtype holds all.
