@@ -31,3 +31,49 @@ impl Isa for Avx2 {
 impl Isa for Avx512 {
     const FMA: bool = true;
 }
+
+/// A function that is compiled for each level, and calls the version for the level of this process. Generic parameters
+/// come twice: as they are declared, and as they are passed on.
+macro_rules! at_level {
+    ($(#[$doc:meta])* fn $($rest:tt)*) => {
+        $crate::cpu::isa::at_level! { @ [] $(#[$doc])* $($rest)* }
+    };
+    ($(#[$doc:meta])* unsafe fn $($rest:tt)*) => {
+        $crate::cpu::isa::at_level! { @ [unsafe] $(#[$doc])* $($rest)* }
+    };
+    (
+        @ [$($mark:tt)*] $(#[$doc:meta])*
+        $name:ident[$($given:tt)*][$($passed:tt)*]($($arg:ident: $type:ty),* $(,)?) $(-> $result:ty)? $body:block
+    ) => {
+        $(#[$doc])*
+        #[allow(unused_unsafe)]
+        $($mark)* fn $name<$($given)*>($($arg: $type),*) $(-> $result)? {
+            #[inline(always)]
+            $($mark)* fn body<$($given)*>($($arg: $type),*) $(-> $result)? $body
+
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi2")]
+                $($mark)* fn avx512<$($given)*>($($arg: $type),*) $(-> $result)? {
+                    // SAFETY: as the caller says, where it has to.
+                    unsafe { body::<$($passed)*>($($arg),*) }
+                }
+                #[target_feature(enable = "avx2,fma,bmi2")]
+                $($mark)* fn avx2<$($given)*>($($arg: $type),*) $(-> $result)? {
+                    // SAFETY: as above.
+                    unsafe { body::<$($passed)*>($($arg),*) }
+                }
+                match $crate::base::Level::get() {
+                    // SAFETY: the level says what the CPU has, and the caller whatever else there is to say.
+                    $crate::base::Level::Avx512 => return unsafe { avx512::<$($passed)*>($($arg),*) },
+                    // SAFETY: as above.
+                    $crate::base::Level::Avx2 => return unsafe { avx2::<$($passed)*>($($arg),*) },
+                    $crate::base::Level::Baseline => {}
+                }
+            }
+            // SAFETY: as the caller says, where it has to.
+            unsafe { body::<$($passed)*>($($arg),*) }
+        }
+    };
+}
+pub(crate) use at_level;

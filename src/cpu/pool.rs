@@ -64,6 +64,11 @@ struct Line(AtomicUsize);
 /// enough work, else at once.
 pub fn split(n: usize, grain: usize, f: impl Fn(usize, usize) + Sync) {
     count_loop();
+    share(n, grain, f)
+}
+
+/// [`split`] for a part of a loop that has been counted.
+pub fn share(n: usize, grain: usize, f: impl Fn(usize, usize) + Sync) {
     if n < 2 * grain || threads() == 1 {
         return f(0, n);
     }
