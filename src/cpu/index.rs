@@ -85,25 +85,6 @@ pub fn put_rows<T: Element>(data: &[T], index: &[i64], row: usize, out: &mut [T]
     }
 }
 
-/// Sums up to each element along the middle axis (`n` long).
-pub fn running_sum<T: Element>(data: &[T], n: usize, inner: usize, out: &mut [T]) {
-    for (data, out) in data.chunks_exact((n * inner).max(1)).zip(out.chunks_exact_mut((n * inner).max(1))) {
-        for i in 0..inner {
-            let (mut float, mut int) = (0.0, 0i64);
-            for k in 0..n {
-                let v = data[k * inner + i];
-                out[k * inner + i] = if T::FLOAT {
-                    float += v.to_f64();
-                    T::from_f64(float)
-                } else {
-                    int = int.wrapping_add(v.to_i64());
-                    T::from_i64(int)
-                };
-            }
-        }
-    }
-}
-
 /// Calls `f(first_row, rows)` over runs of whole rows of `out`, on all threads when there is enough work.
 pub fn pieces<T: Send>(out: &mut [T], row: usize, f: impl Fn(usize, &mut [T]) + Sync) {
     if row == 0 || out.is_empty() {

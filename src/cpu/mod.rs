@@ -31,6 +31,7 @@ pub mod pool;
 pub mod random;
 pub mod repeat;
 pub mod rows;
+pub mod running;
 pub mod scratch;
 pub mod small;
 pub mod stream;

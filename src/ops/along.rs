@@ -133,7 +133,7 @@ pub static RUNNING_SUM: Op = Op {
             let axis = axis_index("cumsum", ArgParams::read(args).axis.unwrap_or(0), dims.len())?;
             let (n, inner) = (dims[axis], dims[axis + 1..].iter().product());
             let data = ins[0].dense()?;
-            with_dtype!(ins[0].dtype(), T => crate::cpu::index::running_sum(data.slice::<T>(), n, inner, outs[0].slice::<T>()));
+            with_dtype!(ins[0].dtype(), T => crate::cpu::running::running_sum(data.slice::<T>(), n, inner, outs[0].slice::<T>()));
             Ok(())
         },
         gpu: None,
