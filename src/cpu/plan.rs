@@ -128,7 +128,9 @@ impl<'a> Plan<'a> {
         let mut partners = Partners::new(program);
         for (i, instr) in program.instrs.iter().enumerate() {
             if let Some(pair) = partners.pair(i, level) {
-                let Some(first) = plan.ops.iter().rposition(|op| op.out as usize == first + pair.first) else { continue };
+                let Some(first) = plan.ops.iter().rposition(|op| op.out as usize == first + pair.first) else {
+                    continue;
+                };
                 let mut op = plan.ops.remove(first);
                 // What comes third, if anything does.
                 if let Some(&third) = instr.ins.get(pair.third) {

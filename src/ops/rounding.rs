@@ -1,11 +1,11 @@
 //! Rounding to whole numbers, which has no gradient.
 
+use crate::float_tiles;
 use crate::graph::{Check, Grad, Kind, Op};
 use crate::ir::MapFn;
 use crate::ir::tile::Compute::Float;
 use crate::ops::Ops;
 use crate::ops::unary::{CALLS, DATA, FLAT, unary};
-use crate::float_tiles;
 
 unary!(
     FLOOR,

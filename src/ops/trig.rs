@@ -177,4 +177,6 @@ unary!(
     "lambda data: np.radians(data)"
 );
 
-pub static OPS: Ops = &[&SIN, &COS, &TAN, &ARCSIN, &ARCCOS, &ARCTAN, &SINH, &COSH, &TANH, &ARCSINH, &ARCCOSH, &ARCTANH, &DEGREES, &RADIANS];
+pub static OPS: Ops = &[
+    &SIN, &COS, &TAN, &ARCSIN, &ARCCOS, &ARCTAN, &SINH, &COSH, &TANH, &ARCSINH, &ARCCOSH, &ARCTANH, &DEGREES, &RADIANS,
+];

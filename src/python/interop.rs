@@ -190,7 +190,8 @@ pub fn copied(value: &Bound<'_, PyAny>, dtype: DType, device: Device) -> PyResul
         let bytes = bytes(&shape, dtype)?;
         // SAFETY: the array is contiguous, so that its elements begin at `data`; they are copied as bytes, with the
         // interpreter attached.
-        let from = if bytes == 0 { &[] } else { unsafe { std::slice::from_raw_parts(array.data().cast::<u8>(), bytes) } };
+        let from =
+            if bytes == 0 { &[] } else { unsafe { std::slice::from_raw_parts(array.data().cast::<u8>(), bytes) } };
         let buffer = Buffer::build(bytes, |buffer| crate::cpu::moves::copy(from, buffer.slice_mut::<u8>(0, bytes)))?;
         let strides = c_strides(&shape);
         Ok(Some(Tensor::ready(shape, dtype, device, Storage { buffer, strides, offset: 0 })))
