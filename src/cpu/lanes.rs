@@ -184,6 +184,8 @@ impl<A: Acc, const N: usize> Lane for Plain<A, N> {
 
 /// The same pointer, but the compiler does not see how it moves from one step of a loop to the next: else it would make
 /// vectors of the same lane of several steps, gathered one by one, and not of the lanes side by side.
+// The pointer is only hidden, not followed.
+#[allow(clippy::pointers_in_nomem_asm_block)]
 #[inline(always)]
 fn alone<T>(x: *const T) -> *const T {
     let mut same = x;

@@ -74,6 +74,7 @@ unsafe fn both<T: Num, F: Step, G: Step>(ins: &[In], out: *mut u8, n: usize) {
 
 macro_rules! tile {
     ($dtype:ident, $level:ident, $first:ident, $then:ident) => {{
+        #[allow(clippy::extra_unused_type_parameters)]
         #[inline(always)]
         unsafe fn body<T: Num, I: Isa>(ins: &[In], out: *mut u8, n: usize, _: &[f64]) {
             // SAFETY: the caller vouches for the operands.
