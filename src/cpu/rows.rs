@@ -73,6 +73,8 @@ const GRAIN: usize = pool::GRAIN / 4;
 const TOGETHER: usize = 2048;
 /// Columns that are folded side by side.
 const WIDTH: usize = 256;
+/// Elements of a block of columns, which is read several times.
+const IN_CACHE: usize = 64 << 10;
 /// Rows up to this long are worked on as columns.
 const SHORT: usize = 48;
 
@@ -166,7 +168,8 @@ fn by_columns<T: Send>(e: Extent, out: &mut [T], f: impl Fn(usize, usize, &[Cell
     if out.is_empty() {
         return;
     }
-    let width = WIDTH.min(e.inner);
+    // All passes over a block find it in the second-level cache.
+    let width = (IN_CACHE / e.n.max(1)).next_multiple_of(ROUND).min(WIDTH).min(e.inner);
     let blocks = e.inner.div_ceil(width);
     let shared = Shared(out.as_mut_ptr());
     pool::split(e.outer * blocks, GRAIN.div_ceil(e.n * width), |from, to| {

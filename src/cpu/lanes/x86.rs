@@ -73,6 +73,16 @@ macro_rules! lane {
                 self.if_nan(self, unsafe { $name($min(self.0, o.0)) })
             }
             #[inline(always)]
+            fn peak(self, o: Self) -> Self {
+                // SAFETY: as above.
+                unsafe { $name($max(self.0, o.0)) }
+            }
+            #[inline(always)]
+            fn pit(self, o: Self) -> Self {
+                // SAFETY: as above.
+                unsafe { $name($min(self.0, o.0)) }
+            }
+            #[inline(always)]
             fn if_nan(self, yes: Self, no: Self) -> Self {
                 let ($nan, $yes, $no) = (self.0, yes.0, no.0);
                 // SAFETY: as above.

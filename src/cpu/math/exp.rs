@@ -99,6 +99,36 @@ pub(super) fn exp_mid<I: Isa>(x: f32) -> f32 {
     (1.0 + (r + small_32::<I>(r, 0.0))) * f32::from_bits(t.to_bits().wrapping_add(127) << 23)
 }
 
+/// `2^64 e^x` for `x` up to about zero: one multiplication puts the power in, where a result that may be subnormal takes
+/// two, and nothing overflows.
+#[inline(always)]
+pub(super) fn exp_down_32<I: Isa>(x: f32) -> f32 {
+    const ROUND: f32 = 12_582_912.0 + 127.0 + 64.0;
+    let x = if -104.0 > x { -104.0 } else { x };
+    let t = x.fma::<I>(std::f32::consts::LOG2_E, ROUND);
+    let n = t - ROUND;
+    let r = (-n).fma::<I>(LN2_LO_32, (-n).fma::<I>(LN2_HI_32, x));
+    // Horner's rule: here many vectors are on their way, and steps count, not how they wait for each other.
+    let p = [0.008_366_762_f32, 0.041_666_277, 0.166_665_42, 0.5, 1.0, 1.0];
+    let p = p.into_iter().fold(
+        0.001_394_676_9,
+        #[inline(always)]
+        |p: f32, c| p.fma::<I>(r, c),
+    );
+    p * f32::from_bits(t.to_bits() << 23)
+}
+
+/// `2^512 e^x`, as [`exp_down_32`].
+#[inline(always)]
+pub(super) fn exp_down_64<I: Isa>(x: f64) -> f64 {
+    const ROUND: f64 = 6_755_399_441_055_744.0 + 1023.0 + 512.0;
+    let x = if -746.0 > x { -746.0 } else { x };
+    let t = x.fma::<I>(std::f64::consts::LOG2_E, ROUND);
+    let n = t - ROUND;
+    let r = (-n).fma::<I>(LN2_LO_64, (-n).fma::<I>(LN2_HI_64, x));
+    (1.0 + (r + small_64::<I>(r, 0.0))) * f64::from_bits(t.to_bits() << 52)
+}
+
 #[inline(always)]
 pub(super) fn exp_64<I: Isa>(x: f64) -> f64 {
     let x = clamp(x, -746.0, 710.0);

@@ -27,6 +27,8 @@ pub trait Real:
 {
     /// Up to this size of argument [`sin_near`](Real::sin_near) and its kin are right.
     const TRIG_NEAR: Self;
+    /// A power of two that the smallest results of [`exp_down`](Real::exp_down) are lifted by, out of the subnormal.
+    const DOWN: f64;
 
     fn of(v: f64) -> Self;
     fn to_f64(self) -> f64;
@@ -34,6 +36,8 @@ pub trait Real:
     fn mul_add<I: Isa>(self, b: Self, c: Self) -> Self;
 
     fn exp<I: Isa>(self) -> Self;
+    /// `e^x / DOWN`, where `x` is not above zero, or by its rounding only: two thirds of the time of [`exp`](Real::exp).
+    fn exp_down<I: Isa>(self) -> Self;
     fn exp2<I: Isa>(self) -> Self;
     fn expm1<I: Isa>(self) -> Self;
     fn log<I: Isa>(self) -> Self;
@@ -242,6 +246,7 @@ macro_rules! shared {
 
 impl Real for f32 {
     const TRIG_NEAR: f32 = 32_768.0;
+    const DOWN: f64 = 1.0 / (1u128 << 64) as f64;
 
     #[inline(always)]
     fn of(v: f64) -> f32 {
@@ -254,6 +259,7 @@ impl Real for f32 {
     shared! { f32, 8_388_608.0 }
     forward! {
         exp => exp::exp_32::<I>;
+        exp_down => exp::exp_down_32::<I>;
         exp2 => exp::exp2_32::<I>;
         expm1 => exp::expm1_32::<I>;
         sinh => exp::sinh_32::<I>;
@@ -308,6 +314,7 @@ impl Real for f32 {
 
 impl Real for f64 {
     const TRIG_NEAR: f64 = 1_048_576.0;
+    const DOWN: f64 = f64::from_bits((1023 - 512) << 52);
 
     #[inline(always)]
     fn of(v: f64) -> f64 {
@@ -320,6 +327,7 @@ impl Real for f64 {
     shared! { f64, 4_503_599_627_370_496.0 }
     forward! {
         exp => exp::exp_64::<I>;
+        exp_down => exp::exp_down_64::<I>;
         exp2 => exp::exp2_64::<I>;
         expm1 => exp::expm1_64::<I>;
         sinh => f64::sinh;

@@ -196,6 +196,8 @@ fn acosh_truth(x: f64) -> f64 {
 table! {
     // What single precision computes in its own arithmetic.
     exp, f32, sweep_32(f64::exp, 1.0), |x| Real::exp::<I>(x);
+    exp_down, f32, sweep_32(|x| if x < -104.0 || x > 0.0 { 0.0 } else { x.exp() / f32::DOWN }, 1.0),
+        |x| if x < -104.0 || x > 0.0 { 0.0 } else { Real::exp_down::<I>(x) };
     exp2, f32, sweep_32(f64::exp2, 1.1), |x| Real::exp2::<I>(x);
     expm1, f32, sweep_32(f64::exp_m1, 1.4), |x| Real::expm1::<I>(x);
     log, f32, sweep_32(f64::ln, 0.9), |x| Real::log::<I>(x);
@@ -244,6 +246,9 @@ table! {
 
     // Double, against a library that is itself within an ulp.
     exp_64, f64, sweep_64(f64::exp, 1.0, 9), |x| Real::exp::<I>(x);
+    // Below, the truth at hand is subnormal.
+    exp_down_64, f64, sweep_64(|x| if x < -700.0 || x > 0.0 { 0.0 } else { x.exp() / f64::DOWN }, 1.0, 9),
+        |x| if x < -700.0 || x > 0.0 { 0.0 } else { Real::exp_down::<I>(x) };
     exp2_64, f64, sweep_64(f64::exp2, 1.0, 10), |x| Real::exp2::<I>(x);
     expm1_64, f64, sweep_64(f64::exp_m1, 2.0, 9), |x| Real::expm1::<I>(x);
     log_64, f64, sweep_64(f64::ln, 1.0, 1022), |x| Real::log::<I>(x);

@@ -11,7 +11,7 @@ use std::mem::MaybeUninit;
 /// Elements that are summed in the row's own precision before they are added up in f64.
 const BLOCK: usize = 512;
 /// Elements of one round of a loop of functions.
-const ROUND: usize = 64;
+pub const ROUND: usize = 64;
 
 struct Add;
 impl Pair for Add {
@@ -24,14 +24,14 @@ struct Max;
 impl Pair for Max {
     #[inline(always)]
     fn of<L: Lane>(a: L, b: L) -> L {
-        a.max(b)
+        a.peak(b)
     }
 }
 struct Min;
 impl Pair for Min {
     #[inline(always)]
     fn of<L: Lane>(a: L, b: L) -> L {
-        a.min(b)
+        a.pit(b)
     }
 }
 
@@ -84,7 +84,7 @@ fn sum<T: Row, V: Load<T, A = T>, const K: usize>(xs: [&[T]; K], rest: [T; K], f
     total
 }
 
-/// The largest of `scale * x`; nan where any is nan.
+/// The largest of `scale * x`; of nan nothing is said, for the powers of such rows are nan whatever they are over.
 #[inline(always)]
 fn largest<T: Row, V: Load<T, A = T>>(x: &[T], scale: T) -> T {
     let (low, high) = (T::of(f64::NEG_INFINITY), T::of(f64::INFINITY));
@@ -179,9 +179,16 @@ macro_rules! rows {
     };
 }
 
+/// `e^(scale * x - top) / DOWN`, `top` being the largest of `scale * x`.
 #[inline(always)]
 fn raised<T: Row, I: Isa>(x: T, scale: T, top: T) -> T {
-    (x * scale - top).exp::<I>()
+    x.mul_add::<I>(scale, -top).exp_down::<I>()
+}
+
+/// `e^y` of a logarithm of softmax, which is not above zero.
+#[inline(always)]
+fn share<T: Row, I: Isa>(y: T) -> T {
+    y.exp_down::<I>() * T::of(T::DOWN)
 }
 
 /// Rows that are worked on together, one step for all of them before the next: the steps of one row wait for each other.
@@ -194,7 +201,7 @@ rows! {
         for (x, top) in x.chunks_exact(n).zip(&mut tops) {
             *top = largest::<T, V>(x, scale);
         }
-        let (zero, mut sums) = ([T::of(0.0)], [1.0; GROUP]);
+        let (zero, mut sums) = ([T::of(0.0)], [1.0 / T::DOWN; GROUP]);
         if kind == Soft::Plain || n <= BLOCK {
             for ((x, y), &top) in x.chunks_exact(n).zip(y.chunks_exact_mut(n)).zip(&tops) {
                 apply([x], y, #[inline(always)] |[x]| raised::<T, I>(x, scale, top));
@@ -222,7 +229,7 @@ rows! {
             return;
         }
         // In a loop of its own, as vectors: one logarithm in float64 takes as long as sixty exponentials.
-        sums.iter_mut().for_each(|total| *total = Real::log::<I>(*total));
+        sums.iter_mut().for_each(|total| *total = Real::log::<I>(*total * T::DOWN));
         for ((x, y), (&top, &log)) in x.chunks_exact(n).zip(y.chunks_exact_mut(n)).zip(tops.iter().zip(&sums)) {
             let log = T::of(log);
             for (y, &x) in y.iter_mut().zip(x) {
@@ -242,7 +249,8 @@ rows! {
         total.fill(T::of(0.0));
         for i in 0..n {
             for (top, &x) in top.iter_mut().zip(&x[i * step..i * step + width]) {
-                *top = Real::max(*top, x * scale);
+                let x = x * scale;
+                *top = if x > *top { x } else { *top };
             }
         }
         for i in 0..n {
@@ -264,7 +272,7 @@ rows! {
         if kind == Soft::Plain {
             total.iter_mut().for_each(|t| *t = T::of(1.0) / *t);
         } else {
-            total.iter_mut().for_each(|t| *t = t.log::<I>());
+            total.iter_mut().for_each(|t| *t = (*t * T::of(T::DOWN)).log::<I>());
         }
         for i in 0..n {
             let (x, y) = (&x[i * step..i * step + width], &y[i * step..i * step + width]);
@@ -293,7 +301,7 @@ rows! {
                     *out = scale * (y * (g - total));
                 }
             } else {
-                apply([y, g], out, #[inline(always)] |[y, g]| scale * (g - y.exp::<I>() * total));
+                apply([y, g], out, #[inline(always)] |[y, g]| scale * (g - share::<T, I>(y) * total));
             }
         }
     }
@@ -316,7 +324,7 @@ rows! {
             let (y, g) = (&y[i * step..i * step + width], &g[i * step..i * step + width]);
             let out = &out[i * step..i * step + width];
             if !plain {
-                apply([y], power, #[inline(always)] |[y]| y.exp::<I>());
+                apply([y], power, #[inline(always)] |[y]| share::<T, I>(y));
             }
             for c in 0..width {
                 out[c].set(scale * if plain { y[c] * (g[c] - total[c]) } else { g[c] - power[c] * total[c] });
