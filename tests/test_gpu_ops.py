@@ -92,7 +92,7 @@ def test_strided_inputs_give_the_same(name, i):
         close(t, p, 1e-6, 1e-7)
 
 
-SPECIAL = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0, 0.5, -2.5, 3.4e38, -3.4e38, 1e-38], "float32")
+SPECIAL = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0, 0.5, -2.5, 3.4e38, -3.4e38, 1.2e-38], "float32")
 
 
 @pytest.mark.parametrize("name", MAPS)
@@ -105,6 +105,16 @@ def test_special_values(name):
     np.testing.assert_allclose(f, e, rtol=4e-6, atol=1e-37)
     zero = e == 0
     np.testing.assert_array_equal(np.signbit(f[zero]), np.signbit(e[zero]))
+
+
+def test_a_denormal_is_itself_or_zero():
+    """WGSL lets a device take denormals for zeros, and cards do."""
+    x = nd.array([1e-38, -1e-38, 1e-45])
+    on_gpu = x.as_in_context(GPU)
+    np.testing.assert_array_equal(on_gpu.asnumpy(), x.asnumpy())
+    for f in (lambda a: a * 1, lambda a: a + a, lambda a: a > 0, nd.sign, nd.abs, nd.sqrt, nd.exp):
+        kept, flushed, found = f(x).asnumpy(), f(x * 0).asnumpy(), f(on_gpu).asnumpy()
+        assert (np.isclose(found, kept, rtol=1e-6, atol=0, equal_nan=True) | (found == flushed)).all()
 
 
 WHOLE = np.array([0, 1, -1, 2, -7, 7, 2**31 - 1, -(2**31), 12345, -54321], "int32")

@@ -200,14 +200,20 @@ def test_rows(device, variant, n):
     np.testing.assert_allclose(back.reshape(x.shape), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_matmul(device):
+@pytest.mark.parametrize("side", [64, 128])
+def test_matmul(device, side):
     rng = np.random.default_rng(0)
-    a, b = rng.normal(size=(2, 70, 33)).astype("float32"), rng.normal(size=(2, 65, 33)).astype("float32")
+    a, b = rng.normal(size=(2, 150, 33)).astype("float32"), rng.normal(size=(2, 65, 33)).astype("float32")
     # b is transposed by its strides; the sum is cut in parts of 16.
-    params = words(70, 65, 33, 2, 2, 2, 16, 0, 33, 1, 70 * 33, 0, 1, 33, 65 * 33, 6)
-    (out,) = launch(device, TEXT["matmul", 0], params, [a, b], [(6 * 70 * 65, "float32")], (24, 1, 1))
-    found = out.reshape(3, 2, 70, 65).astype("float64").sum(0)
-    np.testing.assert_allclose(found, a.astype("float64") @ b.transpose(0, 2, 1), rtol=1e-4, atol=1e-5)
+    tm, tn = -(-150 // side), -(-65 // side)
+    for turned in (False, True):
+        sa, sb = ((1, 150), (65, 1)) if turned else ((33, 1), (1, 33))
+        params = words(150, 65, 33, tm, tn, 2, 16, 0, *sa, 150 * 33, 0, *sb, 65 * 33, 6)
+        data = [np.ascontiguousarray(x.transpose(0, 2, 1)) for x in (a, b)] if turned else [a, b]
+        grid = (6 * tm * tn, 1, 1)
+        (out,) = launch(device, TEXT["matmul", side // 128], params, data, [(6 * 150 * 65, "float32")], grid)
+        found = out.reshape(3, 2, 150, 65).astype("float64").sum(0)
+        np.testing.assert_allclose(found, a.astype("float64") @ b.transpose(0, 2, 1), rtol=1e-4, atol=1e-5)
 
 
 def test_moves(device):

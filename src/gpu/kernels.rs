@@ -5,6 +5,7 @@ use crate::gpu::driver::Bindings;
 use crate::gpu::map::GpuStorage;
 use crate::gpu::runtime::{GpuBuffer, Runtime};
 use crate::gpu::tape::Launch;
+use crate::gpu::wgsl::{FEW, GROUP};
 use crate::gpu::{prelude, wgsl};
 use std::sync::Arc;
 
@@ -48,13 +49,38 @@ fn whole(text: &str) -> String {
     format!("{}{}{code}", wgsl::bindings(&[], &[], false), prelude::needed(&code))
 }
 
+/// A line with `marker` once for each of what takes its place.
+fn repeated(text: &str, marker: &str, each: &[&str]) -> String {
+    let lines = text.lines().flat_map(|line| {
+        let times = if line.contains(marker) { each } else { &each[..1] };
+        times.iter().map(move |v| line.replace(marker, v) + "\n")
+    });
+    lines.collect()
+}
+
+/// The product's text for tiles of `side * side` blocks of 64 x 64. Four steps to a turn: the library counts the turns of
+/// every loop, which took a fifth of the time.
+fn matmul_text(side: usize) -> String {
+    let numbers = &["0", "1"][..side];
+    let lines = |text: &str| repeated(&repeated(text, "PART", numbers), "HALF", numbers);
+    let (head, rest) = MATMUL.text.split_once("// STEPS\n").unwrap_or_default();
+    let (step, tail) = rest.split_once("// END\n").unwrap_or_default();
+    let step = lines(&repeated(step, "LANE", &["x", "y", "z", "w"]));
+    let steps: String = (0..4).map(|k| step.replace("STEP", &format!("{k}"))).collect();
+    let text = lines(&repeated(head, "LANE", &["x", "y", "z", "w"])) + &steps + &lines(tail);
+    text.replace("SIDE", &format!("{side}u"))
+}
+
 /// The text that the device compiles. `variant`: for rows, 1 where a team shares one; for `one_hot`, 1 where indices are
-/// whole numbers.
+/// whole numbers; for products, 1 for the large tile.
 pub fn text(shader: &Shader, variant: u64) -> String {
     if ROWS.iter().any(|r| r.name == shader.name) {
         let (team, threads) = if variant == 1 { (TEAM.text, "256") } else { (SOLO.text, "64") };
         let main = ROWS_MAIN.text.replace("THREADS", threads);
         return whole(&format!("{team}\n{}\n{main}", shader.text));
+    }
+    if shader.name == MATMUL.name {
+        return whole(&matmul_text(1 + variant as usize));
     }
     if shader.name == ONE_HOT.name {
         let (index, to) = if variant == 1 { ("i32", "i32") } else { ("f32", "oxg_to_i32") };
@@ -90,7 +116,7 @@ fn bytes(n: usize) -> u64 {
 
 /// Bits of one number in every element of a buffer.
 pub fn fill(runtime: &Runtime, out: &Buffer, n: usize, bits: u32) -> Result<()> {
-    launch(runtime, &FILL, 0, &[], &[out], n.div_ceil(64), vec![n as u32, bits])
+    launch(runtime, &FILL, 0, &[], &[out], n.div_ceil(GROUP), vec![n as u32, bits])
 }
 
 /// Axes that [`copy`] takes, after joining.
@@ -113,7 +139,7 @@ pub fn copy(
     for list in [strides, steps] {
         params.extend(std::iter::repeat_n(0, pad).chain(list.iter().map(|&s| s as i32 as u32)));
     }
-    launch(runtime, &COPY, 0, &[data], &[out], n.div_ceil(64), params)
+    launch(runtime, &COPY, 0, &[data], &[out], n.div_ceil(GROUP), params)
 }
 
 /// An operand of a product: where a matrix begins, its steps along rows and columns, and from matrix to matrix.
@@ -136,6 +162,9 @@ fn splits(tiles: usize, k: usize) -> (usize, usize) {
     (k.div_ceil(len), len)
 }
 
+/// Groups that keep a large card busy.
+const BUSY: usize = 128;
+
 /// Products of `batches` pairs of matrices `(m, k)` and `(k, n)`. Gives partial products `(parts, batches, m, n)`, to be
 /// summed over the first axis.
 pub fn matmul(
@@ -144,8 +173,13 @@ pub fn matmul(
     a: &Matrix,
     b: &Matrix,
 ) -> Result<(Buffer, usize)> {
-    let (tm, tn) = (m.div_ceil(64), n.div_ceil(64));
+    let tiles = |side: usize| (m.div_ceil(side), n.div_ceil(side));
+    let (tm, tn) = tiles(64);
     let (parts, len) = splits(tm * tn * batches, k);
+    // A large tile reads half as much for each product, where enough of them are there to keep a card busy.
+    let (lm, ln) = tiles(128);
+    let large = lm * ln * batches * parts >= BUSY && 3 * lm * ln <= tm * tn;
+    let (tm, tn) = if large { (lm, ln) } else { (tm, tn) };
     let out = runtime.alloc(bytes(parts * batches * m * n))?;
     let mut params: Vec<u32> = [m, n, k, tm, tn, batches, len].iter().map(|&v| v as u32).collect();
     for x in [a, b] {
@@ -155,7 +189,7 @@ pub fn matmul(
     params.push((parts * batches) as u32);
     // One buffer on both sides would be bound twice.
     let inputs: Vec<&GpuStorage> = vec![a.data, b.data];
-    launch(runtime, &MATMUL, 0, &inputs, &[&out], parts * batches * tm * tn, params)?;
+    launch(runtime, &MATMUL, u64::from(large), &inputs, &[&out], parts * batches * tm * tn, params)?;
     Ok((out, parts))
 }
 
@@ -181,7 +215,7 @@ pub fn rows(
     let outs = outputs.iter().map(|&n| runtime.alloc(bytes(n))).collect::<Result<Vec<_>>>()?;
     let mut params = vec![count as u32, extent.n as u32];
     params.extend(more);
-    let groups = if team { count } else { count.div_ceil(64) };
+    let groups = if team { count } else { count.div_ceil(FEW) };
     launch(runtime, shader, u64::from(team), inputs, &outs.iter().collect::<Vec<_>>(), groups, params)?;
     Ok(outs)
 }
@@ -196,7 +230,7 @@ pub fn take_rows(
 ) -> Result<Buffer> {
     let n = count * row;
     let out = runtime.alloc(bytes(n))?;
-    launch(runtime, &TAKE_ROWS, 0, &[data, index], &[&out], n.div_ceil(64), vec![n as u32, row as u32])?;
+    launch(runtime, &TAKE_ROWS, 0, &[data, index], &[&out], n.div_ceil(GROUP), vec![n as u32, row as u32])?;
     Ok(out)
 }
 
@@ -224,7 +258,7 @@ pub fn add_rows(
         } else {
             (&ADD_ROWS, row, vec![row as u32, from, to, put])
         };
-        launch(runtime, shader, 0, &[data, index], &[&out], threads.div_ceil(64), params)?;
+        launch(runtime, shader, 0, &[data, index], &[&out], threads.div_ceil(FEW), params)?;
     }
     Ok(out)
 }
@@ -241,6 +275,6 @@ pub fn one_hot(
     let n = count * depth;
     let out = runtime.alloc(bytes(n))?;
     let params = vec![n as u32, depth as u32, on, off];
-    launch(runtime, &ONE_HOT, u64::from(whole), &[index], &[&out], n.div_ceil(64), params)?;
+    launch(runtime, &ONE_HOT, u64::from(whole), &[index], &[&out], n.div_ceil(GROUP), params)?;
     Ok(out)
 }

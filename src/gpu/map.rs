@@ -4,7 +4,7 @@ use crate::base::{DType, Result, Strides};
 use crate::gpu::driver::{BINDINGS, Bindings, WINDOW};
 use crate::gpu::runtime::{GpuBuffer, Runtime};
 use crate::gpu::tape::{Key, Launch};
-use crate::gpu::wgsl::{self, FOLD_WORDS, Leaf, Shape, Walk};
+use crate::gpu::wgsl::{self, FEW, FOLD_WORDS, GROUP, Leaf, Shape, Walk};
 use crate::ir::Extent;
 use crate::ir::program::{Instr, Scalar, Source, Step};
 use crate::ir::{Program, ReduceFn};
@@ -251,7 +251,7 @@ pub fn run_map(
         inputs: plan.buffers.clone(),
         outputs: outputs.iter().map(|o| o.id).collect(),
         updates: reuse.iter().any(Option::is_some),
-        groups: threads.div_ceil(64) as u64,
+        groups: threads.div_ceil(GROUP) as u64,
         params: plan.params.clone(),
     };
     runtime.launch(launch, || wgsl::map(&plan.shape(program)))?;
@@ -261,17 +261,18 @@ pub fn run_map(
 /// Threads that share one chunk, and loop steps that one thread may take: drivers cut longer loops short.
 const TEAM: usize = 256;
 const STEPS: usize = 16_384;
+/// Threads that keep a large card busy.
+const THREADS: usize = 1 << 17;
 
-/// How the folded elements are cut: whether a team of threads shares a chunk, and the length of a chunk.
+/// How the folded elements are cut: whether a team of threads shares a chunk, and the length of a chunk. A team reads
+/// along the folded axis; where neighbours lie along the inner one, neighbouring threads take one each.
 fn chunks(extent: &Extent) -> (bool, usize) {
     let outputs = extent.outer * extent.inner;
-    let team = extent.reduce > 64 && !(extent.inner >= 32 && outputs >= 4096);
-    let short = outputs < 1024;
-    let len = match (team, short) {
-        (true, true) => 4096.max(extent.reduce.div_ceil(4096)),
-        (true, false) => STEPS * TEAM,
-        (false, true) => 1024.max(extent.reduce.div_ceil(4096)),
-        (false, false) => STEPS,
+    let team = extent.reduce > 64 && extent.inner < 32;
+    let len = match team {
+        true if outputs < 1024 => 4096.max(extent.reduce.div_ceil(4096)),
+        true => STEPS * TEAM,
+        false => (extent.reduce * outputs).div_ceil(THREADS).max(64),
     };
     (team, len.min(if team { STEPS * TEAM } else { STEPS }))
 }
@@ -301,7 +302,7 @@ pub fn run_fold(
         let count = extent.reduce.div_ceil(len).max(1);
         let last = count == 1;
         let items = outputs * count;
-        let head = [items, count, len, extent.reduce, extent.inner];
+        let head = [items, outputs, len, extent.reduce, extent.inner];
         head.iter().zip(&mut plan.params).for_each(|(&v, p)| *p = v as u32);
         plan.params[5] = bits(Scalar::Int(total as i64), dtype);
         let mut key = plan.key(1 | u64::from(team) << 1 | u64::from(last) << 2 | (pass.min(1)) << 3, program);
@@ -313,17 +314,17 @@ pub fn run_fold(
             inputs: plan.buffers.clone(),
             outputs: [out.id].into_iter().collect(),
             updates: false,
-            groups: if team { items } else { items.div_ceil(64) } as u64,
+            groups: if team { items } else { items.div_ceil(FEW) } as u64,
             params: plan.params.clone(),
         };
         runtime.launch(launch, || wgsl::fold(&plan.shape(program), f, pass > 0, last, team))?;
         if last {
             return Ok(out);
         }
-        // The partial results lie output by output: fold each run of them.
+        // A partial result of every output, then the next of every one.
         operands = vec![Operand::Data(GpuStorage { buffer: out, strides: Strides::from_slice(&[1]), offset: 0 })];
         shape = vec![items];
-        extent = Extent { outer: outputs, reduce: count, inner: 1 };
+        extent = Extent { outer: 1, reduce: count, inner: outputs };
         pass += 1;
     }
 }

@@ -191,6 +191,14 @@ fn leaves(s: &Shape, i: &str) -> Vec<String> {
     s.leaves.iter().zip(&s.program.leaves).map(|(l, &d)| at(l, d)).collect()
 }
 
+/// Threads of a group where each writes one element: a card starts groups one by one, and with 64 threads each it did not
+/// keep up with its memory. It is also the most that every device has.
+pub const GROUP: usize = 256;
+/// Threads of a group where each has a loop of its own, so that there are few.
+pub const FEW: usize = 64;
+
+/// The group's number: those that one axis does not take go on along the other.
+const PLACE: &str = "(wg.x + wg.y * ng.x)";
 const MAIN: &str = "fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(num_workgroups) ng: vec3<u32>, \
                     @builtin(local_invocation_index) li: u32) {";
 
@@ -202,7 +210,7 @@ pub fn map(s: &Shape) -> String {
     if !s.wide {
         code.push_str(&value(s));
     }
-    let _ = write!(code, "@compute @workgroup_size(64)\n{MAIN}\n    let i = (wg.x + wg.y * ng.x) * 64u + li;\n");
+    let _ = write!(code, "@compute @workgroup_size({GROUP})\n{MAIN}\n    let i = {PLACE} * {GROUP}u + li;\n");
     let _ = write!(code, "    if (i >= {}) {{\n        return;\n    }}\n", word(0));
     let many = outputs.len() > 1;
     if s.wide {
@@ -244,7 +252,7 @@ pub fn map(s: &Shape) -> String {
 /// The parameters of a fold, before those of its program.
 pub const FOLD_WORDS: usize = 6;
 
-/// A shader that folds the program's one output. Parameters: outputs times chunks, chunks, elements of a chunk, elements
+/// A shader that folds the program's one output. Parameters: outputs times chunks, outputs, elements of a chunk, elements
 /// folded, inner length, their number as the dtype has it. With `team`, 256 threads share a chunk; else each has one.
 pub fn fold(s: &Shape, f: &ReduceFn, second: bool, last: bool, team: bool) -> String {
     let dtype = s.program.dtype(s.program.outputs[0]);
@@ -261,18 +269,18 @@ pub fn fold(s: &Shape, f: &ReduceFn, second: bool, last: bool, team: bool) -> St
     let count = format!("bitcast<{t}>({})", word(5));
     let finish = |total: &str| if last { put(f.wgsl.finish, total, "").replace("{n}", &count) } else { total.into() };
     let mut code = body(s) + &value(s);
-    let (threads, first, by) = if team { (256, "li", "256u") } else { (64, "0u", "1u") };
+    let (threads, first, by) = if team { (256, "li", "256u") } else { (FEW, "0u", "1u") };
     if team {
         let _ = writeln!(code, "var<workgroup> part: array<{t}, 256>;\n");
     }
     let _ = write!(code, "@compute @workgroup_size({threads})\n{MAIN}\n");
-    let place = if team { "wg.x + wg.y * ng.x" } else { "(wg.x + wg.y * ng.x) * 64u + li" };
+    let place = if team { PLACE.to_owned() } else { format!("{PLACE} * {FEW}u + li") };
     let _ = write!(
         code,
         "    let g = {place};
     let inside = g < {0};
-    let out = g / {1};
-    let begin = (g % {1}) * {2};
+    let out = g % {1};
+    let begin = g / {1} * {2};
     let to = select(0u, min(begin + {2}, {3}), inside);
     let at = (out / {4}) * {3} * {4} + out % {4};
     var acc: {t} = {start};

@@ -284,7 +284,7 @@ unary!(
     "`data / (1 + abs(data))`, element by element.",
     Float,
     float_tiles!(|x| x / (T::of(1.0) + x.abs())),
-    "{0} / (1.0 + abs({0}))",
+    "oxg_div({0}, 1.0 + abs({0}))",
     rule!(FromInputs | c, g | [g / (c.input(0).abs() + 1.0).square()]),
     Ok((0.5, 2.0)),
     "lambda data: data / (1 + np.abs(data))"

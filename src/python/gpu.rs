@@ -298,8 +298,8 @@ fn _gpu_run<'py>(
 #[pyfunction]
 fn _gpu_shaders() -> Vec<(&'static str, u64, String)> {
     let rows = kernels::ROWS.iter().flat_map(|s| [(s.name, 0, kernels::text(s, 0)), (s.name, 1, kernels::text(s, 1))]);
-    let hot = (kernels::ONE_HOT.name, 1, kernels::text(&kernels::ONE_HOT, 1));
-    rows.chain(kernels::PLAIN.iter().map(|s| (s.name, 0, kernels::text(s, 0)))).chain([hot]).collect()
+    let others = [&kernels::ONE_HOT, &kernels::MATMUL].map(|s| (s.name, 1, kernels::text(s, 1)));
+    rows.chain(kernels::PLAIN.iter().map(|s| (s.name, 0, kernels::text(s, 0)))).chain(others).collect()
 }
 
 /// The launches of a map or a reduction over all `n` elements: `(text, parameters, grid)` each, and the number of inputs

@@ -7,9 +7,9 @@ fn word(w: u32) -> u32 {
     return P[w / 4u][w % 4u];
 }
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(num_workgroups) ng: vec3<u32>, @builtin(local_invocation_index) li: u32) {
-    let i = (wg.x + wg.y * ng.x) * 64u + li;
+    let i = (wg.x + wg.y * ng.x) * 256u + li;
     if (i >= P[0].x) {
         return;
     }

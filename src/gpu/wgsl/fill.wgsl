@@ -1,9 +1,9 @@
 // The same bits everywhere. Parameters: elements, bits.
 @group(0) @binding(1) var<storage, read_write> o0: array<u32>;
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(num_workgroups) ng: vec3<u32>, @builtin(local_invocation_index) li: u32) {
-    let i = (wg.x + wg.y * ng.x) * 64u + li;
+    let i = (wg.x + wg.y * ng.x) * 256u + li;
     if (i < P[0].x) {
         o0[i] = P[0].y;
     }
