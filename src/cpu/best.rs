@@ -3,8 +3,10 @@
 use crate::base::{Element, Level};
 use crate::cpu::map::Shared;
 use crate::cpu::pool;
+use crate::cpu::turn::turn;
 use crate::fold;
 use crate::ir::ReduceFn;
+use std::mem::MaybeUninit;
 
 /// The reductions to the largest and the smallest element.
 pub const MAX: ReduceFn = fold!("max", f64::NEG_INFINITY, i64::MIN, exact true, |acc, x| acc.max(x), |a, b| a.max(b),
@@ -20,6 +22,8 @@ const RUNS: usize = 32;
 const SEARCH: usize = 32;
 /// Columns side by side.
 const WIDTH: usize = 512;
+/// Short runs that are turned into columns together.
+const TURNED: usize = 64;
 
 #[inline(always)]
 fn is_nan<T: Element>(v: T) -> bool {
@@ -132,9 +136,28 @@ fn in_columns<T: Element, const LEAST: bool>(data: &[T], n: usize, step: usize, 
     }
 }
 
+/// The positions of the extremes of short runs, which are turned into columns: a vector then holds one element of each.
+#[inline(always)]
+fn in_turned<T: Element, const LEAST: bool>(data: &[T], n: usize, out: &mut [T]) {
+    let (mut space, mut best) = ([MaybeUninit::<T>::uninit(); TURNED * SEARCH], [data[0]; TURNED]);
+    for (data, out) in data.chunks(TURNED * n).zip(out.chunks_mut(TURNED)) {
+        assert!(data.len() == n * out.len() && n < SEARCH, "argmax: whole short runs");
+        // SAFETY: `n` times as many as the block has runs are read, and as many written, which the block has room for.
+        let columns = unsafe {
+            turn(data.as_ptr(), n as isize, space.as_mut_ptr().cast::<T>(), out.len() as isize, out.len(), n);
+            std::slice::from_raw_parts(space.as_ptr().cast::<T>(), data.len())
+        };
+        in_columns::<T, LEAST>(columns, n, out.len(), &mut best, out);
+    }
+}
+
 /// One piece of the work: whole runs, or columns of one block.
 #[inline(always)]
 fn piece<T: Element, const LEAST: bool>(data: &[T], n: usize, inner: usize, out: &mut [T]) {
+    // Blocks of eight by eight are turned in registers.
+    if inner == 1 && (8..SEARCH).contains(&n) && out.len() >= 8 {
+        return in_turned::<T, LEAST>(data, n, out);
+    }
     if inner == 1 {
         return in_runs::<T, LEAST>(
             data,

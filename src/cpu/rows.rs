@@ -141,17 +141,18 @@ fn by_turned<T: Row, const K: usize>(
     assert!(ins.iter().all(|x| x.len() == rows * n) && out.len() == rows * n, "rows: whole rows");
     let shared = Shared(out.as_mut_ptr());
     pool::split(rows, GRAIN.div_ceil(n).next_multiple_of(64), |from, to| {
-        scratch::with(Slot::Blocks, (K + 1) * n * WIDTH, |space: *mut T| {
-            for first in (from..to).step_by(WIDTH) {
-                let width = WIDTH.min(to - first);
-                let block = |k: usize| space.wrapping_add(k * n * WIDTH);
+        scratch::with(Slot::Blocks, (K + 1) * n * ROUND, |space: *mut T| {
+            for first in (from..to).step_by(ROUND) {
+                let width = ROUND.min(to - first);
+                let block = |k: usize| space.wrapping_add(k * n * ROUND);
                 // SAFETY: rows `first..first + width` are inside the slices, and a block has room for them; each row is
                 // written by one thread.
                 unsafe {
                     for (k, x) in ins.iter().enumerate() {
                         turn(x[first * n..].as_ptr(), n as isize, block(k), width as isize, width, n);
                     }
-                    turn(ins[0][first * n..].as_ptr(), n as isize, block(K), width as isize, width, n);
+                    // So that the block is not without values.
+                    block(0).copy_to_nonoverlapping(block(K), width * n);
                     let found = std::array::from_fn(|k| std::slice::from_raw_parts(block(k).cast_const(), width * n));
                     f(width, found, std::slice::from_raw_parts(block(K).cast(), width * n));
                     turn(block(K).cast_const(), width as isize, shared.get().add(first * n), n as isize, n, width);
@@ -239,8 +240,7 @@ pub fn softmax<T: Row>(x: &[T], y: &mut [T], e: Extent, scale: f64, kind: Soft, 
     }
     if e.inner == 1 && e.n <= SHORT && lengths.is_none() && e.outer >= 16 {
         return by_turned(e.n, [x], y, |width, [x], y| {
-            let mut work = [T::of(0.0); 3 * WIDTH];
-            soft_columns(level, x, y, e.n, width, width, &mut work[..3 * width], scale, kind);
+            soft_columns(level, x, y, e.n, width, width, scale, kind);
         });
     }
     if e.inner == 1 {
@@ -257,8 +257,7 @@ pub fn softmax<T: Row>(x: &[T], y: &mut [T], e: Extent, scale: f64, kind: Soft, 
         });
     }
     by_columns(e, y, |start, width, y| {
-        let mut work = [T::of(0.0); 3 * WIDTH];
-        soft_columns(level, &x[start..], y, e.n, e.inner, width, &mut work[..3 * width], scale, kind);
+        soft_columns(level, &x[start..], y, e.n, e.inner, width, scale, kind);
     });
 }
 
@@ -268,8 +267,7 @@ pub fn softmax_grad<T: Row>(y: &[T], g: &[T], out: &mut [T], e: Extent, scale: f
     assert!(y.len() == e.len() && g.len() == e.len(), "softmax: the extent covers the inputs");
     if e.inner == 1 && e.n <= SHORT && e.outer >= 16 {
         return by_turned(e.n, [y, g], out, |width, [y, g], out| {
-            let mut work = [T::of(0.0); 2 * WIDTH];
-            soft_columns_grad(level, y, g, out, e.n, width, width, &mut work[..2 * width], scale, kind);
+            soft_columns_grad(level, y, g, out, e.n, width, width, scale, kind);
         });
     }
     if e.inner == 1 {
@@ -279,19 +277,7 @@ pub fn softmax_grad<T: Row>(y: &[T], g: &[T], out: &mut [T], e: Extent, scale: f
         });
     }
     by_columns(e, out, |start, width, out| {
-        let mut work = [T::of(0.0); 2 * WIDTH];
-        soft_columns_grad(
-            level,
-            &y[start..],
-            &g[start..],
-            out,
-            e.n,
-            e.inner,
-            width,
-            &mut work[..2 * width],
-            scale,
-            kind,
-        );
+        soft_columns_grad(level, &y[start..], &g[start..], out, e.n, e.inner, width, scale, kind);
     });
 }
 

@@ -5,8 +5,9 @@ use crate::base::{Error, Result, Shape};
 use crate::graph::op::axis_index;
 use crate::graph::{Check, Grad, Grads, Kind, Op, Var, apply1};
 use crate::ops::Ops;
+use crate::tensor::kernel::Dense;
 use crate::{ensure, with_dtype};
-use smallvec::smallvec;
+use smallvec::{SmallVec, smallvec};
 
 const ANY: std::result::Result<(f64, f64), &str> = Ok((-2.0, 2.0));
 
@@ -48,11 +49,11 @@ pub static CONCAT: Op = Op {
         },
         cpu: |ins, args, outs| {
             let axis = axis_index("concat", ConcatParams::read(args).dim, ins[0].ndim())?;
-            let widths: Vec<usize> = ins.iter().map(|t| t.shape()[axis..].iter().product()).collect();
+            let widths: SmallVec<[usize; 4]> = ins.iter().map(|t| t.shape()[axis..].iter().product()).collect();
             let total: usize = widths.iter().sum();
-            let dense = ins.iter().map(|t| t.dense()).collect::<Result<Vec<_>>>()?;
+            let dense = Dense::all(ins, ins[0].dtype())?;
             with_dtype!(ins[0].dtype(), T => {
-                let parts: Vec<&[T]> = dense.iter().map(|d| d.slice::<T>()).collect();
+                let parts: SmallVec<[&[T]; 4]> = dense.iter().map(|d| d.slice::<T>()).collect();
                 crate::cpu::moves::interleave(&parts, &widths, total, outs[0].slice::<T>());
             });
             Ok(())

@@ -10,7 +10,7 @@ use crate::ops::activation::float_only;
 use crate::ops::reduce::MEAN;
 use crate::ops::{Ops, device};
 use crate::tensor::Tensor;
-use crate::tensor::kernel::Output;
+use crate::tensor::kernel::{Dense, Output};
 use smallvec::{SmallVec, smallvec};
 
 const ANY: std::result::Result<(f64, f64), &str> = Ok((-2.0, 2.0));
@@ -41,7 +41,7 @@ fn infer(m: &[Meta], _: &Args) -> Result<SmallVec<[Meta; 1]>> {
 
 fn forward<T: Row>(t: &[Tensor], eps: f64, out: &mut [Output]) -> Result<()> {
     let n = t[0].shape().last().copied().unwrap_or(1);
-    let dense = t.iter().map(|t| t.cast(T::DTYPE)?.dense()).collect::<Result<SmallVec<[_; 3]>>>()?;
+    let dense = Dense::all(t, T::DTYPE)?;
     let affine = if let [_, gamma, beta] = &dense[..] { Some((gamma.slice::<T>(), beta.slice::<T>())) } else { None };
     let x = dense[0].slice::<T>();
     let [y, mean, std] = out else { return Ok(()) };
@@ -126,8 +126,7 @@ fn backward<T: Row>(t: &[Tensor], out: &mut Output) -> Result<()> {
     let n = t[0].shape().last().copied().unwrap_or(1);
     // The gradient that comes in is read once, and computed on the way.
     let head = t[3].cast(T::DTYPE)?;
-    let others = t.iter().enumerate().filter(|(k, _)| *k != 3).map(|(_, t)| t.cast(T::DTYPE)?.dense());
-    let dense = others.collect::<Result<SmallVec<[_; 4]>>>()?;
+    let dense = Dense::all(t[..3].iter().chain(t.get(4)), T::DTYPE)?;
     let s: SmallVec<[&[T]; 4]> = dense.iter().map(|d| d.slice::<T>()).collect();
     let gamma = s.get(3).copied();
     head.feed::<T, _>(|head| {

@@ -8,7 +8,7 @@ use crate::graph::op::axis_index;
 use crate::graph::{Args, Check, Grad, GradCtx, Kind, Meta, Op, Var, apply1};
 use crate::ops::{Ops, device};
 use crate::tensor::Tensor;
-use crate::tensor::kernel::Output;
+use crate::tensor::kernel::{Dense, Output};
 use crate::{ensure, rule};
 use half::f16;
 use smallvec::{SmallVec, smallvec};
@@ -86,7 +86,7 @@ fn in_halves(a: DType, b: DType, e: Extent) -> bool {
 
 /// Runs a kernel on `T` slices of the operands; where the result has another dtype, it is converted.
 fn in_rows<T: Row>(ins: &[Tensor], out: &mut Output, dtype: DType, f: impl Fn(&[&[T]], &mut [T])) -> Result<()> {
-    let dense = ins.iter().map(|t| t.cast(T::DTYPE)?.dense()).collect::<Result<SmallVec<[_; 3]>>>()?;
+    let dense = Dense::all(ins, T::DTYPE)?;
     let slices: SmallVec<[&[T]; 3]> = dense.iter().map(|d| d.slice::<T>()).collect();
     if dtype == T::DTYPE {
         f(&slices, out.slice::<T>());

@@ -3,28 +3,39 @@
 use crate::base::layout::{c_strides, is_contiguous};
 use crate::base::{Buffer, DType, Device, Element, Result, Shape};
 use crate::tensor::{Storage, Tensor};
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// A contiguous array ready to read.
 pub struct Dense {
-    storage: Storage,
+    buffer: Arc<Buffer>,
+    offset: usize,
     len: usize,
 }
 
 impl Dense {
     pub fn new(tensor: &Tensor) -> Result<Dense> {
-        let len = tensor.numel();
+        let of = |s: &Storage| Dense { buffer: s.buffer.clone(), offset: s.offset, len: tensor.numel() };
         if tensor.is_contiguous()? {
-            return Ok(Dense { storage: tensor.storage()?.clone(), len });
+            return Ok(of(tensor.storage()?));
         }
-        Ok(Dense { storage: tensor.copied()?.storage()?.clone(), len })
+        Ok(of(tensor.copied()?.storage()?))
+    }
+    /// Several arrays, converted to a dtype.
+    pub fn all<'a>(tensors: impl IntoIterator<Item = &'a Tensor>, dtype: DType) -> Result<SmallVec<[Dense; 4]>> {
+        // Pushed one by one: collecting results moves each of them three times.
+        let mut all = SmallVec::new();
+        for tensor in tensors {
+            all.push(if tensor.dtype() == dtype { tensor.dense()? } else { tensor.cast(dtype)?.dense()? });
+        }
+        Ok(all)
     }
     pub fn slice<T: Element>(&self) -> &[T] {
-        self.storage.buffer.slice::<T>(self.storage.offset, self.len)
+        self.buffer.slice::<T>(self.offset, self.len)
     }
     /// The elements, of `dtype`, as they lie in memory.
     pub fn bytes(&self, dtype: DType) -> &[u8] {
-        self.storage.buffer.slice::<u8>(self.storage.offset * dtype.size(), self.len * dtype.size())
+        self.buffer.slice::<u8>(self.offset * dtype.size(), self.len * dtype.size())
     }
 }
 

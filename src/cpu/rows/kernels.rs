@@ -1,6 +1,6 @@
 //! The loops over one row, or over columns side by side.
 
-use super::{Row, Soft};
+use super::{Row, Soft, WIDTH};
 use crate::base::Level;
 use crate::cpu::isa::Isa;
 use crate::cpu::lanes::{Lane, Load, Pair};
@@ -10,7 +10,7 @@ use std::mem::MaybeUninit;
 
 /// Elements that are summed in the row's own precision before they are added up in f64.
 const BLOCK: usize = 512;
-/// Elements of one round of a loop of functions.
+/// Elements of one round of a loop of functions, and columns of a wide strip.
 pub const ROUND: usize = 64;
 
 struct Add;
@@ -239,47 +239,112 @@ rows! {
     }
 }
 
-rows! {
-    /// `width` columns side by side: element `i` of column `c` lies at `i * step + c`. `work` holds three values a column.
-    fn soft_columns<T, I, V>(x: &[T], y: &[Cell<T>], n: usize, step: usize, width: usize, work: &mut [T], scale: T, kind: Soft) {
-        let (top, rest) = work.split_at_mut(width);
-        let (total, power) = rest.split_at_mut(width);
-        let power = &mut power[..width];
-        top.fill(T::of(f64::NEG_INFINITY));
-        total.fill(T::of(0.0));
+/// `C` elements from `at` on.
+#[inline(always)]
+fn part<T, const C: usize>(x: &[T], at: usize) -> &[T; C] {
+    match x[at..at + C].first_chunk() {
+        Some(part) => part,
+        None => unreachable!("a part has its length"),
+    }
+}
+
+/// Softmax of `C` columns: a number of them that is known is worked on without loops inside the loop over rows.
+#[inline(always)]
+fn soft_strip<T: Row, I: Isa, const C: usize>(x: &[T], y: &[Cell<T>], n: usize, step: usize, scale: T, kind: Soft) {
+    let (mut top, mut total) = ([T::of(f64::NEG_INFINITY); C], [T::of(0.0); C]);
+    for i in 0..n {
+        let x = part::<T, C>(x, i * step);
+        for (top, &x) in top.iter_mut().zip(x) {
+            let x = x * scale;
+            *top = if x > *top { x } else { *top };
+        }
+    }
+    for i in 0..n {
+        let (x, y) = (part::<T, C>(x, i * step), part::<Cell<T>, C>(y, i * step));
+        for c in 0..C {
+            let e = raised::<T, I>(x[c], scale, top[c]);
+            y[c].set(e);
+            total[c] = total[c] + e;
+        }
+    }
+    if kind == Soft::Plain {
+        let share = total.map(
+            #[inline(always)]
+            |t| T::of(1.0) / t,
+        );
         for i in 0..n {
-            for (top, &x) in top.iter_mut().zip(&x[i * step..i * step + width]) {
-                let x = x * scale;
-                *top = if x > *top { x } else { *top };
-            }
+            let y = part::<Cell<T>, C>(y, i * step);
+            y.iter().zip(&share).for_each(|(y, &share)| y.set(y.get() * share));
+        }
+    } else {
+        for total in &mut total {
+            *total = (*total * T::of(T::DOWN)).log::<I>();
         }
         for i in 0..n {
-            let (x, y) = (&x[i * step..i * step + width], &y[i * step..i * step + width]);
-            if width.is_multiple_of(ROUND) {
-                for c in 0..width {
-                    let e = raised::<T, I>(x[c], scale, top[c]);
-                    y[c].set(e);
-                    total[c] = total[c] + e;
-                }
-                continue;
-            }
-            apply([x, &*top], power, #[inline(always)] |[x, top]| raised::<T, I>(x, scale, top));
-            for c in 0..width {
-                y[c].set(power[c]);
-                total[c] = total[c] + power[c];
+            let (x, y) = (part::<T, C>(x, i * step), part::<Cell<T>, C>(y, i * step));
+            for c in 0..C {
+                y[c].set((x[c] * scale - top[c]) - total[c]);
             }
         }
-        if kind == Soft::Plain {
-            total.iter_mut().for_each(|t| *t = T::of(1.0) / *t);
+    }
+}
+
+/// The gradient of [`soft_strip`].
+#[inline(always)]
+fn soft_strip_grad<T: Row, I: Isa, const C: usize>(
+    [y, g]: [&[T]; 2],
+    out: &[Cell<T>],
+    n: usize,
+    step: usize,
+    scale: T,
+    kind: Soft,
+) {
+    let mut total = [T::of(0.0); C];
+    let plain = kind == Soft::Plain;
+    for i in 0..n {
+        let (y, g) = (part::<T, C>(y, i * step), part::<T, C>(g, i * step));
+        for c in 0..C {
+            total[c] = total[c] + if plain { y[c] * g[c] } else { g[c] };
+        }
+    }
+    for i in 0..n {
+        let (y, g) = (part::<T, C>(y, i * step), part::<T, C>(g, i * step));
+        let out = part::<Cell<T>, C>(out, i * step);
+        if plain {
+            for c in 0..C {
+                out[c].set(scale * (y[c] * (g[c] - total[c])));
+            }
         } else {
-            total.iter_mut().for_each(|t| *t = (*t * T::of(T::DOWN)).log::<I>());
-        }
-        for i in 0..n {
-            let (x, y) = (&x[i * step..i * step + width], &y[i * step..i * step + width]);
-            for c in 0..width {
-                y[c].set(if kind == Soft::Plain { y[c].get() * total[c] } else { (x[c] * scale - top[c]) - total[c] });
+            for c in 0..C {
+                out[c].set(scale * (g[c] - share::<T, I>(y[c]) * total[c]));
             }
         }
+    }
+}
+
+/// Calls a strip on `width` columns: wide ones, then narrower ones, the last of which may meet columns that are done.
+macro_rules! strips {
+    ($width:ident, $strip:ident<$T:ty, $I:ty>, $out:ident, $n:ident, $step:ident, $at:ident => $from:expr, $($more:expr),*) => {
+        let mut $at = 0;
+        strips!(@ $width, WIDTH, $at, $strip::<$T, $I, WIDTH>($from, &$out[$at..], $n, $step, $($more),*));
+        strips!(@ $width, ROUND, $at, $strip::<$T, $I, ROUND>($from, &$out[$at..], $n, $step, $($more),*));
+        strips!(@ $width, 16, $at, $strip::<$T, $I, 16>($from, &$out[$at..], $n, $step, $($more),*));
+        strips!(@ $width, 4, $at, $strip::<$T, $I, 4>($from, &$out[$at..], $n, $step, $($more),*));
+        strips!(@ $width, 1, $at, $strip::<$T, $I, 1>($from, &$out[$at..], $n, $step, $($more),*));
+    };
+    (@ $width:ident, $columns:expr, $at:ident, $call:expr) => {
+        while $at < $width && $width >= $columns && ($columns < ROUND || $width - $at >= $columns) {
+            $at = $at.min($width - $columns);
+            $call;
+            $at += $columns;
+        }
+    };
+}
+
+rows! {
+    /// `width` columns side by side: element `i` of column `c` lies at `i * step + c`.
+    fn soft_columns<T, I, V>(x: &[T], y: &[Cell<T>], n: usize, step: usize, width: usize, scale: T, kind: Soft) {
+        strips!(width, soft_strip<T, I>, y, n, step, at => &x[at..], scale, kind);
     }
 }
 
@@ -308,28 +373,9 @@ rows! {
 }
 
 rows! {
-    /// `work` holds two values a column.
-    fn soft_columns_grad<T, I, V>(y: &[T], g: &[T], out: &[Cell<T>], n: usize, step: usize, width: usize, work: &mut [T], scale: T, kind: Soft) {
-        let (total, power) = work.split_at_mut(width);
-        let power = &mut power[..width];
-        let plain = kind == Soft::Plain;
-        total.fill(T::of(0.0));
-        for i in 0..n {
-            let (y, g) = (&y[i * step..i * step + width], &g[i * step..i * step + width]);
-            for c in 0..width {
-                total[c] = total[c] + if plain { y[c] * g[c] } else { g[c] };
-            }
-        }
-        for i in 0..n {
-            let (y, g) = (&y[i * step..i * step + width], &g[i * step..i * step + width]);
-            let out = &out[i * step..i * step + width];
-            if !plain {
-                apply([y], power, #[inline(always)] |[y]| share::<T, I>(y));
-            }
-            for c in 0..width {
-                out[c].set(scale * if plain { y[c] * (g[c] - total[c]) } else { g[c] - power[c] * total[c] });
-            }
-        }
+    /// As [`soft_columns`].
+    fn soft_columns_grad<T, I, V>(y: &[T], g: &[T], out: &[Cell<T>], n: usize, step: usize, width: usize, scale: T, kind: Soft) {
+        strips!(width, soft_strip_grad<T, I>, out, n, step, at => [&y[at..], &g[at..]], scale, kind);
     }
 }
 
