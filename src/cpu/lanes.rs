@@ -2,7 +2,12 @@
 //! there is no register for it.
 
 use crate::base::Element;
+use crate::cpu::isa::Isa;
+use crate::cpu::math::Real;
 use crate::cpu::num::Num;
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests;
 
 /// What the step of a fold may do with an accumulator and an element.
 pub trait Lane: Copy {
@@ -105,6 +110,34 @@ pub unsafe trait Load<T>: Pack {
     /// See [`Pack`]; `x` is readable for `n` elements.
     unsafe fn load_part(x: *const T, n: usize, rest: Self) -> Self;
 }
+
+/// Powers of e, a vector at a time.
+///
+/// # Safety
+/// As [`Pack`].
+pub unsafe trait Powers: Pack<A: Real> {
+    /// Whether this is quicker than a loop over numbers that the compiler makes vectors of.
+    const QUICK: bool = false;
+    /// [`Real::exp_down`] of each lane.
+    /// # Safety
+    /// See [`Pack`].
+    #[inline(always)]
+    unsafe fn exp_down<I: Isa>(self) -> Self {
+        let mut lanes = [Self::A::of(0.0); 16];
+        const { assert!(Self::LANES <= 16) };
+        // SAFETY: the caller vouches for the CPU, and a vector fits.
+        unsafe {
+            self.put(lanes.as_mut_ptr());
+            for lane in &mut lanes[..Self::LANES] {
+                *lane = lane.exp_down::<I>();
+            }
+            Self::get(lanes.as_ptr())
+        }
+    }
+}
+
+// SAFETY: plain Rust, for every CPU.
+unsafe impl<A: Acc + Real, const N: usize> Powers for Plain<A, N> {}
 
 /// The accumulator type of a dtype.
 pub trait Acc: Lane + Default {

@@ -4,7 +4,7 @@
 use crate::base::{Element, Level};
 use crate::cpu::cast::cast_tile;
 use crate::cpu::feed::Feed;
-use crate::cpu::lanes::{Lane, Load, Plain};
+use crate::cpu::lanes::{Lane, Load, Plain, Powers};
 use crate::cpu::map::Shared;
 use crate::cpu::math::Real;
 use crate::cpu::pool;
@@ -14,14 +14,15 @@ use crate::ir::{In, Tile};
 use std::cell::Cell;
 
 mod kernels;
+mod strips;
 use kernels::*;
 
 /// Element types that rows are computed in.
 pub trait Row: Real + Element + Lane {
     /// Vectors of them, by instruction set.
-    type Plain: Load<Self, A = Self>;
-    type Avx2: Load<Self, A = Self>;
-    type Avx512: Load<Self, A = Self>;
+    type Plain: Load<Self, A = Self> + Powers;
+    type Avx2: Load<Self, A = Self> + Powers;
+    type Avx512: Load<Self, A = Self> + Powers;
 }
 
 macro_rules! row {

@@ -1,8 +1,10 @@
 //! Vectors of float accumulators in AVX2 and AVX-512 registers.
 
-use super::{Lane, Load, Pack, Pair};
+use super::{Lane, Load, Pack, Pair, Powers};
+use crate::cpu::isa::Isa;
 use half::f16;
 use std::arch::x86_64::*;
+use std::f32::consts::SQRT_2;
 
 /// Four float64.
 #[derive(Clone, Copy)]
@@ -294,3 +296,43 @@ load!(S16, f16, |x| _mm512_cvtph_ps(_mm256_loadu_si256(x.cast())), |x, n, rest| 
     let mask = ((1u32 << n) - 1) as u16;
     _mm512_mask_cvtph_ps(rest, mask, _mm256_maskz_loadu_epi16(mask, x.cast()))
 });
+
+// SAFETY: as for the packs; the methods are the trait's own.
+unsafe impl Powers for S8 {}
+unsafe impl Powers for D4 {}
+unsafe impl Powers for D8 {}
+// SAFETY: instructions of AVX-512 F, which the type's name stands for.
+unsafe impl Powers for S16 {
+    const QUICK: bool = true;
+
+    /// `x = (16 m + j) ln 2 / 16 + r`, and `2^m (t + t (e^r - 1))` with `t = 2^(j / 16)` from a table that is a register.
+    /// With so small an `r` a polynomial of degree three is enough, and multiplications are what such loops wait for.
+    #[inline(always)]
+    unsafe fn exp_down<I: Isa>(self) -> Self {
+        const ROUND: f32 = 12_582_912.0 + 16.0 * 64.0;
+        const STEP_HI: f32 = 0.043_321_7;
+        const STEP_LO: f32 = -1.190_408_9e-10;
+        // SAFETY: as above.
+        unsafe {
+            let x = _mm512_max_ps(_mm512_set1_ps(-104.0), self.0);
+            let t = _mm512_fmadd_ps(x, _mm512_set1_ps(16.0 * std::f32::consts::LOG2_E), _mm512_set1_ps(ROUND));
+            let n = _mm512_sub_ps(t, _mm512_set1_ps(ROUND));
+            let r = _mm512_fnmadd_ps(n, _mm512_set1_ps(STEP_HI), x);
+            let r = _mm512_fnmadd_ps(n, _mm512_set1_ps(STEP_LO), r);
+            let bits = _mm512_castps_si512(t);
+            // The lowest four bits choose, those above them are the exponent.
+            let up = _mm512_and_si512(_mm512_slli_epi32::<19>(bits), _mm512_set1_epi32(0xFF80_0000_u32 as i32));
+            let root = _mm512_castps_si512(_mm512_permutexvar_ps(bits, _mm512_loadu_ps(ROOTS.as_ptr())));
+            let power = _mm512_castsi512_ps(_mm512_add_epi32(root, up));
+            let p = _mm512_fmadd_ps(r, _mm512_set1_ps(0.166_670_1), _mm512_set1_ps(0.500_016_33));
+            let p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0));
+            S16(_mm512_fmadd_ps(_mm512_mul_ps(power, r), p, power))
+        }
+    }
+}
+
+/// `2^(j / 16)`.
+static ROOTS: [f32; 16] = [
+    1.0, 1.0442737, 1.0905077, 1.1387886, 1.1892071, 1.2418578, 1.2968396, 1.3542556, SQRT_2, 1.4768262, 1.5422108,
+    1.6104903, 1.6817929, 1.7562522, 1.8340081, 1.9152066,
+];

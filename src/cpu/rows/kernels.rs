@@ -1,9 +1,10 @@
 //! The loops over one row, or over columns side by side.
 
+use super::strips::{soft_strip, soft_strip_grad, strips};
 use super::{Row, Soft, WIDTH};
 use crate::base::Level;
 use crate::cpu::isa::Isa;
-use crate::cpu::lanes::{Lane, Load, Pair};
+use crate::cpu::lanes::{Lane, Load, Pair, Powers};
 use crate::cpu::math::Real;
 use std::cell::Cell;
 use std::mem::MaybeUninit;
@@ -151,7 +152,7 @@ macro_rules! rows {
         pub fn $name<T: Row>(level: Level, $($arg: $ty),*) {
             #[inline(always)]
             #[allow(clippy::too_many_arguments, clippy::extra_unused_type_parameters)]
-            fn body<T: Row, I: Isa, V: Load<T, A = T>>($($arg: $ty),*) $body
+            fn body<T: Row, I: Isa, V: Load<T, A = T> + Powers>($($arg: $ty),*) $body
             #[cfg(target_arch = "x86_64")]
             {
                 #[target_feature(enable = "avx2,fma,bmi2")]
@@ -181,14 +182,113 @@ macro_rules! rows {
 
 /// `e^(scale * x - top) / DOWN`, `top` being the largest of `scale * x`.
 #[inline(always)]
-fn raised<T: Row, I: Isa>(x: T, scale: T, top: T) -> T {
+pub fn raised<T: Row, I: Isa>(x: T, scale: T, top: T) -> T {
     x.mul_add::<I>(scale, -top).exp_down::<I>()
+}
+
+/// `y` of [`raised`]; gives their sum.
+#[inline(always)]
+fn raise<T: Row, I: Isa, V: Load<T, A = T> + Powers>(x: &[T], y: &mut [T], scale: T, top: T) -> f64 {
+    if !V::QUICK {
+        apply(
+            [x],
+            y,
+            #[inline(always)]
+            |[x]| raised::<T, I>(x, scale, top),
+        );
+        return sum::<T, V, 1>(
+            [y],
+            [T::of(0.0)],
+            #[inline(always)]
+            |[y]| y,
+        );
+    }
+    assert!(x.len() == y.len(), "rows: slices of one length");
+    let mut total = 0.0;
+    for (x, y) in x.chunks(BLOCK).zip(y.chunks_mut(BLOCK)) {
+        // SAFETY: the vector is that of the instruction set that this runs on; blocks are as long as each other.
+        total += unsafe {
+            if scale == T::of(1.0) {
+                raise_block::<T, I, V, true>(x, y, scale, top)
+            } else {
+                raise_block::<T, I, V, false>(x, y, scale, top)
+            }
+        };
+    }
+    total
+}
+
+/// # Safety
+/// The CPU has what `V` needs; `y` is as long as `x`.
+#[inline(always)]
+unsafe fn raise_block<T: Row, I: Isa, V: Load<T, A = T> + Powers, const UNIT: bool>(
+    x: &[T],
+    y: &mut [T],
+    scale: T,
+    top: T,
+) -> f64 {
+    let (n, x, y) = (x.len(), x.as_ptr(), y.as_mut_ptr());
+    let mut i = 0;
+    // SAFETY: as the caller says, and loads and stores stay below `n`.
+    unsafe {
+        let (scale, top, zero) = (V::splat(scale), V::splat(top), V::splat(T::of(0.0)));
+        let mut acc = [zero; 4];
+        while i + 4 * V::LANES <= n {
+            for (k, acc) in acc.iter_mut().enumerate() {
+                let x = V::load(x.add(i + k * V::LANES));
+                let e = (if UNIT { x } else { x.mul(scale) }).sub(top).exp_down::<I>();
+                e.put(y.add(i + k * V::LANES));
+                *acc = acc.add(e);
+            }
+            i += 4 * V::LANES;
+        }
+        while i < n {
+            let len = (n - i).min(V::LANES);
+            let x = if len == V::LANES { V::load(x.add(i)) } else { V::load_part(x.add(i), len, zero) };
+            let e = (if UNIT { x } else { x.mul(scale) }).sub(top).exp_down::<I>();
+            if len == V::LANES {
+                e.put(y.add(i));
+                acc[0] = acc[0].add(e);
+            } else {
+                e.put_part(y.add(i), len);
+                acc[3] = acc[3].add(V::load_part(y.add(i), len, zero));
+            }
+            i += len;
+        }
+        Real::to_f64(acc[0].add(acc[1]).add(acc[2].add(acc[3])).total::<Add>())
+    }
 }
 
 /// `e^y` of a logarithm of softmax, which is not above zero.
 #[inline(always)]
-fn share<T: Row, I: Isa>(y: T) -> T {
+pub fn share<T: Row, I: Isa>(y: T) -> T {
     y.exp_down::<I>() * T::of(T::DOWN)
+}
+
+/// `scale * (g - e^y * total)`: the gradient of the logarithm of softmax.
+#[inline(always)]
+fn differ<T: Row, I: Isa, V: Load<T, A = T> + Powers>(y: &[T], g: &[T], out: &mut [T], scale: T, total: T) {
+    let mut i = 0;
+    if V::QUICK {
+        assert!(y.len() == g.len() && y.len() == out.len(), "rows: slices of one length");
+        // SAFETY: loads and stores stay inside; the vector is that of the instruction set that this runs on.
+        unsafe {
+            let (down, all, scale) = (V::splat(T::of(T::DOWN)), V::splat(total), V::splat(scale));
+            while i + V::LANES <= y.len() {
+                let e = V::load(y.as_ptr().add(i)).exp_down::<I>().mul(down);
+                V::load(g.as_ptr().add(i)).sub(e.mul(all)).mul(scale).put(out.as_mut_ptr().add(i));
+                i += V::LANES;
+            }
+        }
+    }
+    if i < y.len() {
+        apply(
+            [&y[i..], &g[i..]],
+            &mut out[i..],
+            #[inline(always)]
+            |[y, g]| scale * (g - share::<T, I>(y) * total),
+        );
+    }
 }
 
 /// Rows that are worked on together, one step for all of them before the next: the steps of one row wait for each other.
@@ -201,13 +301,10 @@ rows! {
         for (x, top) in x.chunks_exact(n).zip(&mut tops) {
             *top = largest::<T, V>(x, scale);
         }
-        let (zero, mut sums) = ([T::of(0.0)], [1.0 / T::DOWN; GROUP]);
+        let mut sums = [1.0 / T::DOWN; GROUP];
         if kind == Soft::Plain || n <= BLOCK {
-            for ((x, y), &top) in x.chunks_exact(n).zip(y.chunks_exact_mut(n)).zip(&tops) {
-                apply([x], y, #[inline(always)] |[x]| raised::<T, I>(x, scale, top));
-            }
-            for (y, total) in y.chunks_exact(n).zip(&mut sums) {
-                *total = sum::<T, V, 1>([y], zero, #[inline(always)] |[y]| y);
+            for (((x, y), &top), total) in x.chunks_exact(n).zip(y.chunks_exact_mut(n)).zip(&tops).zip(&mut sums) {
+                *total = raise::<T, I, V>(x, y, scale, top);
             }
         } else {
             // The powers of long rows are not kept: the result is written once.
@@ -215,9 +312,7 @@ rows! {
             for ((x, &top), total) in x.chunks_exact(n).zip(&tops).zip(&mut sums) {
                 *total = 0.0;
                 for x in x.chunks(BLOCK) {
-                    let block = &mut block[..x.len()];
-                    apply([x], block, #[inline(always)] |[x]| raised::<T, I>(x, scale, top));
-                    *total += sum::<T, V, 1>([&*block], zero, #[inline(always)] |[y]| y);
+                    *total += raise::<T, I, V>(x, &mut block[..x.len()], scale, top);
                 }
             }
         }
@@ -239,112 +334,10 @@ rows! {
     }
 }
 
-/// `C` elements from `at` on.
-#[inline(always)]
-fn part<T, const C: usize>(x: &[T], at: usize) -> &[T; C] {
-    match x[at..at + C].first_chunk() {
-        Some(part) => part,
-        None => unreachable!("a part has its length"),
-    }
-}
-
-/// Softmax of `C` columns: a number of them that is known is worked on without loops inside the loop over rows.
-#[inline(always)]
-fn soft_strip<T: Row, I: Isa, const C: usize>(x: &[T], y: &[Cell<T>], n: usize, step: usize, scale: T, kind: Soft) {
-    let (mut top, mut total) = ([T::of(f64::NEG_INFINITY); C], [T::of(0.0); C]);
-    for i in 0..n {
-        let x = part::<T, C>(x, i * step);
-        for (top, &x) in top.iter_mut().zip(x) {
-            let x = x * scale;
-            *top = if x > *top { x } else { *top };
-        }
-    }
-    for i in 0..n {
-        let (x, y) = (part::<T, C>(x, i * step), part::<Cell<T>, C>(y, i * step));
-        for c in 0..C {
-            let e = raised::<T, I>(x[c], scale, top[c]);
-            y[c].set(e);
-            total[c] = total[c] + e;
-        }
-    }
-    if kind == Soft::Plain {
-        let share = total.map(
-            #[inline(always)]
-            |t| T::of(1.0) / t,
-        );
-        for i in 0..n {
-            let y = part::<Cell<T>, C>(y, i * step);
-            y.iter().zip(&share).for_each(|(y, &share)| y.set(y.get() * share));
-        }
-    } else {
-        for total in &mut total {
-            *total = (*total * T::of(T::DOWN)).log::<I>();
-        }
-        for i in 0..n {
-            let (x, y) = (part::<T, C>(x, i * step), part::<Cell<T>, C>(y, i * step));
-            for c in 0..C {
-                y[c].set((x[c] * scale - top[c]) - total[c]);
-            }
-        }
-    }
-}
-
-/// The gradient of [`soft_strip`].
-#[inline(always)]
-fn soft_strip_grad<T: Row, I: Isa, const C: usize>(
-    [y, g]: [&[T]; 2],
-    out: &[Cell<T>],
-    n: usize,
-    step: usize,
-    scale: T,
-    kind: Soft,
-) {
-    let mut total = [T::of(0.0); C];
-    let plain = kind == Soft::Plain;
-    for i in 0..n {
-        let (y, g) = (part::<T, C>(y, i * step), part::<T, C>(g, i * step));
-        for c in 0..C {
-            total[c] = total[c] + if plain { y[c] * g[c] } else { g[c] };
-        }
-    }
-    for i in 0..n {
-        let (y, g) = (part::<T, C>(y, i * step), part::<T, C>(g, i * step));
-        let out = part::<Cell<T>, C>(out, i * step);
-        if plain {
-            for c in 0..C {
-                out[c].set(scale * (y[c] * (g[c] - total[c])));
-            }
-        } else {
-            for c in 0..C {
-                out[c].set(scale * (g[c] - share::<T, I>(y[c]) * total[c]));
-            }
-        }
-    }
-}
-
-/// Calls a strip on `width` columns: wide ones, then narrower ones, the last of which may meet columns that are done.
-macro_rules! strips {
-    ($width:ident, $strip:ident<$T:ty, $I:ty>, $out:ident, $n:ident, $step:ident, $at:ident => $from:expr, $($more:expr),*) => {
-        let mut $at = 0;
-        strips!(@ $width, WIDTH, $at, $strip::<$T, $I, WIDTH>($from, &$out[$at..], $n, $step, $($more),*));
-        strips!(@ $width, ROUND, $at, $strip::<$T, $I, ROUND>($from, &$out[$at..], $n, $step, $($more),*));
-        strips!(@ $width, 16, $at, $strip::<$T, $I, 16>($from, &$out[$at..], $n, $step, $($more),*));
-        strips!(@ $width, 4, $at, $strip::<$T, $I, 4>($from, &$out[$at..], $n, $step, $($more),*));
-        strips!(@ $width, 1, $at, $strip::<$T, $I, 1>($from, &$out[$at..], $n, $step, $($more),*));
-    };
-    (@ $width:ident, $columns:expr, $at:ident, $call:expr) => {
-        while $at < $width && $width >= $columns && ($columns < ROUND || $width - $at >= $columns) {
-            $at = $at.min($width - $columns);
-            $call;
-            $at += $columns;
-        }
-    };
-}
-
 rows! {
     /// `width` columns side by side: element `i` of column `c` lies at `i * step + c`.
     fn soft_columns<T, I, V>(x: &[T], y: &[Cell<T>], n: usize, step: usize, width: usize, scale: T, kind: Soft) {
-        strips!(width, soft_strip<T, I>, y, n, step, at => &x[at..], scale, kind);
+        strips!(width, soft_strip<T, I, V>, y, n, step, at => &x[at..], scale, kind);
     }
 }
 
@@ -366,7 +359,7 @@ rows! {
                     *out = scale * (y * (g - total));
                 }
             } else {
-                apply([y, g], out, #[inline(always)] |[y, g]| scale * (g - share::<T, I>(y) * total));
+                differ::<T, I, V>(y, g, out, scale, total);
             }
         }
     }
@@ -375,7 +368,7 @@ rows! {
 rows! {
     /// As [`soft_columns`].
     fn soft_columns_grad<T, I, V>(y: &[T], g: &[T], out: &[Cell<T>], n: usize, step: usize, width: usize, scale: T, kind: Soft) {
-        strips!(width, soft_strip_grad<T, I>, out, n, step, at => [&y[at..], &g[at..]], scale, kind);
+        strips!(width, soft_strip_grad<T, I, V>, out, n, step, at => [&y[at..], &g[at..]], scale, kind);
     }
 }
 
