@@ -2,7 +2,7 @@
 
 use crate::autograd::NDArray;
 use crate::base::error::catch;
-use crate::base::layout::c_strides;
+use crate::base::layout::{c_strides, copied};
 use crate::base::{DType, Error, Layout, Result, Shape};
 use crate::graph::Var;
 use crate::ops::getitem::{PickParams, index_var, picked};
@@ -233,7 +233,14 @@ pub fn get<'py>(py: Python<'py>, array: &NDArray, key: &Bound<'py, PyAny>) -> Py
 
 fn picked_by<'py>(py: Python<'py>, array: &NDArray, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyNDArray>> {
     let var = array.var()?;
-    if let Some(storage) = views::memory(&var)?
+    let memory = views::memory(&var)?;
+    if let Some(storage) = memory
+        && let Ok(i) = key.cast_exact::<PyInt>()
+        && let Some((out, first)) = views::row(&var, storage, i.extract().unwrap_or(i64::MAX))?
+    {
+        return PyNDArray::handle(py, array.view(first, copied(out.shape()), out));
+    }
+    if let Some(storage) = memory
         && let Some(picked) = Picked::new(var.shape(), &storage.strides, key)?
     {
         let (out, first, run) = (picked.of(&var, storage), picked.first as usize, picked.is_run());

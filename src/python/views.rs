@@ -40,6 +40,23 @@ pub fn reshaped(var: &Var, shape: &[usize]) -> Result<Option<Var>> {
     Ok(Some(view(var, storage, copied(shape), c_strides(shape), storage.offset)))
 }
 
+/// Row `i` of an array of two axes or more, and where it begins in C order: the key that loops use.
+#[inline]
+pub fn row(var: &Var, storage: &Storage, i: i64) -> PyResult<Option<(Var, usize)>> {
+    let [dim, rest @ ..] = var.shape() else { return Ok(None) };
+    if rest.is_empty() {
+        return Ok(None);
+    }
+    let dim = *dim as i64;
+    if i < -dim || i >= dim {
+        return Err(out_of_bounds(i, 0, dim));
+    }
+    let i = if i < 0 { i + dim } else { i };
+    let offset = (storage.offset as isize + i as isize * storage.strides[0]) as usize;
+    let first = i as usize * rest.iter().product::<usize>();
+    Ok(Some((view(var, storage, copied(rest), copied(&storage.strides[1..]), offset), first)))
+}
+
 /// What a key of whole numbers, slices, `None` and `...` picks.
 #[derive(Default)]
 pub struct Picked {
