@@ -265,11 +265,18 @@ pub fn fold(s: &Shape, f: &ReduceFn, second: bool, last: bool, team: bool) -> St
         (_, (_, v)) => v.min(i64::from(i32::MAX)).to_string(),
     };
     let put = |text: &str, a: &str, b: &str| template(text, dtype).replace("{0}", a).replace("{1}", b);
-    let step = put(if second { f.wgsl.join } else { f.wgsl.step }, "acc", "x");
+    let step = |x: &str| put(if second { f.wgsl.join } else { f.wgsl.step }, "acc", x);
+    // Four elements are on their way at once.
+    let (mut loads, mut steps) = (String::new(), String::new());
+    for k in 0..4 {
+        let _ = writeln!(loads, "        let x{k} = value(at + (r + {k}u * BY) * {});", word(4));
+        let _ = writeln!(steps, "        acc = {};", step(&format!("x{k}")));
+    }
     let count = format!("bitcast<{t}>({})", word(5));
     let finish = |total: &str| if last { put(f.wgsl.finish, total, "").replace("{n}", &count) } else { total.into() };
     let mut code = body(s) + &value(s);
     let (threads, first, by) = if team { (256, "li", "256u") } else { (FEW, "0u", "1u") };
+    let _ = writeln!(code, "const BY = {by};");
     if team {
         let _ = writeln!(code, "var<workgroup> part: array<{t}, 256>;\n");
     }
@@ -284,16 +291,20 @@ pub fn fold(s: &Shape, f: &ReduceFn, second: bool, last: bool, team: bool) -> St
     let to = select(0u, min(begin + {2}, {3}), inside);
     let at = (out / {4}) * {3} * {4} + out % {4};
     var acc: {t} = {start};
-    for (var r = begin + {first}; r < to; r += {by}) {{
+    var r = begin + {first};
+    for (; r + 3u * BY < to; r += 4u * BY) {{
+{loads}{steps}    }}
+    for (; r < to; r += BY) {{
         let x = value(at + r * {4});
-        acc = {step};
+        acc = {5};
     }}
 ",
         word(0),
         word(1),
         word(2),
         word(3),
-        word(4)
+        word(4),
+        step("x")
     );
     if team {
         let join = put(f.wgsl.join, "part[li]", "part[li + w]");
