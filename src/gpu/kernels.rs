@@ -58,6 +58,21 @@ fn repeated(text: &str, marker: &str, each: &[&str]) -> String {
     lines.collect()
 }
 
+/// The loops of a row shader with four elements to a turn, and one for those that are left.
+fn unrolled(text: &str) -> String {
+    const HEAD: &str = "    for (var j = first(li); j < n; j += STEP) {\n";
+    let mut parts = text.split(HEAD);
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (body, rest) = part.split_once("\n    }\n").unwrap_or((part, ""));
+        let turn = |k: usize| format!("        {{\n        let j = q + {k}u * STEP;\n{body}\n        }}\n");
+        let four: String = (0..4).map(turn).collect();
+        out += "    {\n    var q = first(li);\n    for (; q + 3u * STEP < n; q += 4u * STEP) {\n";
+        out += &format!("{four}    }}\n    for (; q < n; q += STEP) {{\n{}    }}\n    }}\n{rest}", turn(0));
+    }
+    out
+}
+
 /// The product's text for tiles of `side * side` blocks of 64 x 64. Four steps to a turn: the library counts the turns of
 /// every loop, which took a fifth of the time.
 fn matmul_text(side: usize) -> String {
@@ -77,7 +92,7 @@ pub fn text(shader: &Shader, variant: u64) -> String {
     if ROWS.iter().any(|r| r.name == shader.name) {
         let (team, threads) = if variant == 1 { (TEAM.text, "256") } else { (SOLO.text, "64") };
         let main = ROWS_MAIN.text.replace("THREADS", threads);
-        return whole(&format!("{team}\n{}\n{main}", shader.text));
+        return whole(&format!("{team}\n{}\n{main}", unrolled(shader.text)));
     }
     if shader.name == MATMUL.name {
         return whole(&matmul_text(1 + variant as usize));
