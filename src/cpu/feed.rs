@@ -50,18 +50,23 @@ impl<'a, T: Element> Feed<'a, T> {
         scratch::with(Slot::Registers, plan.scratch(), |scratch: *mut u8| {
             scratch::with(Slot::Values, n, |row: *mut T| {
                 let frame = Frame { scratch, blocks: std::ptr::null_mut() };
-                for at in (0..n).step_by(plan.tile) {
-                    let (first, len, out) = (start + at, plan.tile.min(n - at), row.wrapping_add(at));
+                let mut at = 0;
+                while at < n {
+                    let (first, out) = (start + at, row.wrapping_add(at));
+                    // Leaves that are read along their rows would be gathered where a tile crosses the end of one.
+                    let line = if plan.row > 0 { plan.row - first % plan.row } else { n };
+                    let len = plan.tile.min(n - at).min(line);
                     // SAFETY: the leaves cover the array; `out` has room for `len` elements, which are written by the
                     // program, or copied from where a leaf has them.
                     unsafe {
                         plan.run(first, len, frame, |_| out.cast());
-                        let found = plan.result(reg, first, len, frame);
-                        let from = found.ptr.cast::<T>();
-                        if !from.is_null() {
+                        if plan.leaf(reg).is_some() {
+                            let found = plan.result(reg, first, len, frame);
+                            let from = found.ptr.cast::<T>();
                             (0..len).for_each(|i| *out.add(i) = *from.add(if found.splat { 0 } else { i }));
                         }
                     }
+                    at += len;
                 }
                 // SAFETY: every element was written.
                 f(unsafe { std::slice::from_raw_parts(row, n) })

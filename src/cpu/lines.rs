@@ -15,14 +15,13 @@ pub struct Line {
     /// Whether one element stands for all of a row.
     pub splat: bool,
     /// Where each row begins.
-    pub at: [*const u8; ROWS],
+    pub at: SmallVec<[*const u8; 1]>,
 }
 
 impl Line {
     /// The row that element `start` lies in, from there on.
     pub fn new(reg: usize, leaf: &Leaf, start: usize) -> Line {
-        let mut at = [std::ptr::null(); ROWS];
-        at[0] = leaf.ptr.wrapping_offset(leaf.walk.offset(start));
+        let at = SmallVec::from_buf([leaf.ptr.wrapping_offset(leaf.walk.offset(start))]);
         Line { reg, splat: leaf.walk.last().1 == 0, at }
     }
 }

@@ -3,7 +3,7 @@
 use crate::base::layout::few;
 use crate::base::{DType, Element, Level};
 use crate::cpu::cast::cast_tile;
-use crate::cpu::lines::{Cursor, Line, Rows};
+use crate::cpu::lines::{Cursor, Line, ROWS, Rows};
 use crate::cpu::pairs::Partners;
 use crate::cpu::stream;
 use crate::cpu::walk::Walk;
@@ -346,16 +346,23 @@ impl<'a> Plan<'a> {
         if !self.places.iter().any(by_row) || start % self.row + n > self.row {
             return SmallVec::new();
         }
-        let leaves = self.leaves.iter().zip(&self.places).enumerate().filter(|(_, (_, place))| by_row(place));
-        leaves.map(|(reg, (leaf, _))| Line::new(reg, leaf, start)).collect()
+        let mut lines = SmallVec::new();
+        for (reg, (leaf, place)) in self.leaves.iter().zip(&self.places).enumerate() {
+            if by_row(place) {
+                lines.push(Line::new(reg, leaf, start));
+            }
+        }
+        lines
     }
 
     /// The leaves that are read along rows, from element `start` on, to be moved from block to block.
     pub fn cursor(&self, start: usize) -> Cursor<'_> {
-        let lines: SmallVec<[Line; 2]> = self.found(start, 0);
-        let walks = lines.iter().map(|line| {
+        let mut lines: SmallVec<[Line; 2]> = self.found(start, 0);
+        let walks = lines.iter_mut().map(|line| {
             let leaf = &self.leaves[line.reg];
-            (line.at[0], leaf.walk.steps(start))
+            let first = line.at[0];
+            line.at.resize(ROWS, first);
+            (first, leaf.walk.steps(start))
         });
         Cursor { walks: walks.collect(), rows: Rows { count: 0, width: 0, lines } }
     }

@@ -219,6 +219,20 @@ pub fn softmax_grad_rows<T: Row>(y: &[T], g: &Feed<T>, out: &mut [T], n: usize, 
     });
 }
 
+/// As [`softmax_grad_rows`] where all that comes in is one element of each row, at a place.
+pub fn softmax_grad_put<T: Row>(y: &[T], g: &[T], at: &[i64], out: &mut [T], n: usize, scale: f64, kind: Soft) {
+    let (level, scale) = (Level::get(), T::of(scale));
+    assert!(
+        y.len() == out.len() && g.len() * n == out.len() && at.len() == g.len(),
+        "softmax: one element for each row"
+    );
+    by_rows(n, out, |start, out| {
+        let (y, r) = (&y[start..start + out.len()], start / n);
+        let rows = r..r + out.len() / n;
+        soft_rows_put(level, y, &g[rows.clone()], &at[rows], out, n, scale, kind);
+    });
+}
+
 /// Softmax of `scale * x` along an axis, or its logarithm. `lengths`, one for each row, cut rows short: the rest is zero.
 pub fn softmax<T: Row>(x: &[T], y: &mut [T], e: Extent, scale: f64, kind: Soft, lengths: Option<&[i64]>) {
     let (level, scale) = (Level::get(), T::of(scale));

@@ -105,19 +105,41 @@ pub unsafe fn loop2<T: Copy>(ins: &[In], out: *mut u8, n: usize, f: impl Fn(T, T
 /// As [`Tile`](crate::ir::Tile).
 #[inline(always)]
 pub unsafe fn loop3<T: Copy>(ins: &[In], out: *mut u8, n: usize, f: impl Fn(T, T, T) -> T) {
-    let p = [ins[0].ptr as *const T, ins[1].ptr as *const T, ins[2].ptr as *const T];
-    let s = [!ins[0].splat as usize, !ins[1].splat as usize, !ins[2].splat as usize];
+    // One loop for each pattern of operands: with steps that the compiler does not know it would make no vectors.
+    macro_rules! patterns {
+        ($(($($splat:literal),*))*) => {
+            match (ins[0].splat, ins[1].splat, ins[2].splat) {
+                // SAFETY: the caller's operands.
+                $(($($splat),*) => unsafe { splats3::<T, $($splat),*>(ins, out, n, f) },)*
+            }
+        };
+    }
+    patterns! {
+        (false, false, false) (false, false, true) (false, true, false) (false, true, true)
+        (true, false, false) (true, false, true) (true, true, false) (true, true, true)
+    }
+}
+
+/// # Safety
+/// As [`Tile`](crate::ir::Tile); `X`, `Y` and `Z` say which operands are splats.
+#[inline(always)]
+unsafe fn splats3<T: Copy, const X: bool, const Y: bool, const Z: bool>(
+    ins: &[In],
+    out: *mut u8,
+    n: usize,
+    f: impl Fn(T, T, T) -> T,
+) {
+    let [x, y, z] = [0, 1, 2].map(|k| ins[k].ptr as *const T);
     let out = out as *mut T;
+    if n == 0 {
+        return;
+    }
     // SAFETY: the caller vouches for `n` elements (one if splat) and room for `n`.
     unsafe {
-        if s == [1, 1, 1] {
-            for i in 0..n {
-                *out.add(i) = f(*p[0].add(i), *p[1].add(i), *p[2].add(i));
-            }
-        } else {
-            for i in 0..n {
-                *out.add(i) = f(*p[0].add(i * s[0]), *p[1].add(i * s[1]), *p[2].add(i * s[2]));
-            }
+        let (x0, y0, z0) = (*x, *y, *z);
+        for i in 0..n {
+            *out.add(i) =
+                f(if X { x0 } else { *x.add(i) }, if Y { y0 } else { *y.add(i) }, if Z { z0 } else { *z.add(i) });
         }
     }
 }

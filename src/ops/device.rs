@@ -259,24 +259,32 @@ pub fn row_numbers_of(index: &Var, data: &Var, n: usize, mode: &str) -> Result<O
     Ok(if data.tensor.on_gpu() { limited(index, n, mode) } else { None })
 }
 
-/// `pick` on a GPU: what a comparison with 0, 1, 2 … selects, summed. One term of each sum is not zero, so it is exact.
-pub fn pick(data: &Var, index: &Var, axis: usize, keepdims: bool, mode: &str) -> Result<Option<Var>> {
-    common_device("pick", &[index.tensor.clone(), data.tensor.clone()])?;
-    let n = data.shape()[axis];
-    let rest: Vec<usize> = (0..data.ndim()).filter(|&a| a != axis).map(|a| data.shape()[a]).collect();
-    if !data.tensor.on_gpu() || index.numel() != rest.iter().product::<usize>() {
-        return Ok(None);
-    }
-    // Numbers, limits, comparison and sum are one launch: all have the shape of the data.
-    let mut spread: Shape = data.shape().into();
-    spread[axis] = 1;
-    let index = index.detached().reshape(&spread).broadcast_to(data.shape());
+/// Where an index, one for each place of the other axes, is the number along `axis`: one there and zero elsewhere.
+fn hot(index: &Tensor, shape: &[usize], axis: usize, mode: &str, dtype: DType) -> Result<Option<Var>> {
+    let (n, mut along, mut counted): (_, Shape, Shape) = (shape[axis], shape.into(), smallvec![1; shape.len()]);
+    (along[axis], counted[axis]) = (1, n);
+    // Numbers, limits and comparison are part of the launch that reads them: all have the shape of the data.
+    let index = Var::new(index.clone()).reshape(&along).broadcast_to(shape);
     let Some(index) = limited(&index, n, mode) else { return Ok(None) };
-    spread.fill(1);
-    spread[axis] = n;
-    let hot = index.binary(&EQUAL, &iota(n, data.tensor.device())?.reshape(&spread));
-    let zero = Var::scalar(0.0);
-    Ok(Some(select(&hot.cast(data.dtype()), data, &zero).sum_axes(&[axis], keepdims)))
+    let numbers = iota(n, index.tensor.device())?.reshape(&counted);
+    Ok(Some(index.binary(&EQUAL, &numbers).cast(dtype)))
+}
+
+/// `pick`: what a comparison with 0, 1, 2 … selects, summed. One term of each sum is not zero, so it is exact.
+pub fn pick(data: &Tensor, index: &Tensor, axis: usize, keepdims: bool, mode: &str) -> Outs {
+    common_device("pick", &[index, data])?;
+    let Some(hot) = hot(index, data.shape(), axis, mode, data.dtype())? else { return Ok(None) };
+    let picked = select(&hot, &Var::new(data.clone()), &Var::scalar(0.0));
+    Ok(Some(smallvec![picked.sum_axes(&[axis], keepdims).tensor]))
+}
+
+/// The transpose of [`pick`].
+pub fn put(data: &Tensor, index: &Tensor, shape: &[usize], axis: usize, mode: &str) -> Outs {
+    let Some(hot) = hot(index, shape, axis, mode, data.dtype())? else { return Ok(None) };
+    let mut along: Shape = shape.into();
+    along[axis] = 1;
+    let data = Var::new(data.clone()).reshape(&along);
+    Ok(Some(smallvec![select(&hot, &data, &Var::scalar(0.0)).tensor]))
 }
 
 /// `0..n` on a device. The last few are kept: picking classes asks for the same one in every step.

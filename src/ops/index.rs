@@ -4,7 +4,7 @@ use crate::base::error::OrThrow;
 use crate::base::{DType, Element, Error, Result, Shape};
 use crate::graph::op::axis_index;
 use crate::graph::params::Ints;
-use crate::graph::{Args, Check, Grad, Kind, Op, Var, apply1};
+use crate::graph::{Args, Check, Grad, Kind, Op, Var};
 use crate::ops::getitem::index_var;
 use crate::ops::init::checked_shape;
 use crate::ops::{Ops, device};
@@ -62,85 +62,6 @@ pub static TAKE: Op = Op {
         range: INDEX,
         like: "lambda a, indices, axis=0, mode='clip': np.take(a, np.trunc(indices).astype(int), axis, mode=mode)",
         calls: &[(&[&[3, 4], &[2, 2]], ""), (&[&[3, 4], &[2]], "axis=1, mode='wrap'")],
-    },
-};
-
-crate::params! {
-    pub struct PickParams {
-        axis: Option<i64>, K::OptInt, D::Int(-1), "The axis to pick from.";
-        keepdims: bool, K::Bool, D::Bool(false), "Whether the axis stays, with length one.";
-        mode: Arc<str>, K::Choice(&["clip", "wrap"]), D::Str("clip"), "What happens to an index outside.";
-    }
-}
-pub static PICK: Op = Op {
-    name: "pick",
-    aliases: &["choose_element_0index"],
-    doc: "One element of an axis for each place of the other axes, by number.",
-    inputs: &["data", "index"],
-    params: PickParams::SPEC,
-    method: true,
-    writes: &[],
-    kind: Kind::Compose(|v, args| {
-        let p = PickParams::read(args);
-        let data = &v[0];
-        let axis = match p.axis {
-            Some(axis) => axis_index("pick", axis, data.ndim()),
-            None => Err(Error::op("pick: axis, got None, expected an int")),
-        }
-        .or_throw();
-        let (n, inner): (usize, usize) = (data.shape()[axis], data.shape()[axis + 1..].iter().product());
-        if let Some(out) = device::pick(data, &v[1], axis, p.keepdims, &p.mode).or_throw() {
-            return smallvec![out];
-        }
-        let mut index = resolve("pick", &v[1], n, &p.mode).or_throw();
-        if index.len() * n != data.numel() {
-            Error::op(format_args!(
-                "pick: index has shape {}, expected that of data {} without axis {axis}",
-                crate::base::layout::show(v[1].shape()),
-                crate::base::layout::show(data.shape())
-            ))
-            .throw();
-        }
-        for (k, i) in index.iter_mut().enumerate() {
-            *i = ((k / inner.max(1) * n) as i64 + *i) * inner as i64 + (k % inner.max(1)) as i64;
-        }
-        let mut shape: Shape = data.shape().into();
-        if p.keepdims {
-            shape[axis] = 1;
-        } else {
-            shape.remove(axis);
-        }
-        if shape.is_empty() {
-            shape.push(1);
-        }
-        smallvec![data.take_flat(&index, &shape)]
-    }),
-    grad: Grad::Composed,
-    check: Check {
-        range: INDEX,
-        like: "lambda data, index, axis=-1, keepdims=False: pick(data, index, axis, keepdims)",
-        calls: &[(&[&[3, 4], &[3]], ""), (&[&[3, 4], &[4]], "axis=0, keepdims=True")],
-    },
-};
-
-pub static BATCH_TAKE: Op = Op {
-    name: "batch_take",
-    aliases: &[],
-    doc: "One element of each row by number.",
-    inputs: &["a", "indices"],
-    params: &[],
-    method: false,
-    writes: &[],
-    kind: Kind::Compose(|v, _| {
-        smallvec![
-            apply1(&PICK, v, &PickParams { axis: Some(-1), keepdims: false, mode: "clip".into() }.args()).or_throw()
-        ]
-    }),
-    grad: Grad::Composed,
-    check: Check {
-        range: INDEX,
-        like: "lambda a, indices: pick(a, indices, -1, False)",
-        calls: &[(&[&[3, 4], &[3]], "")],
     },
 };
 
@@ -443,16 +364,4 @@ pub static SIZE_ARRAY: Op = Op {
     check: Check { range: FLAT, like: "lambda data: np.array([data.size])", calls: &[(&[&[2, 3]], "")] },
 };
 
-pub static OPS: Ops = &[
-    &TAKE,
-    &PICK,
-    &BATCH_TAKE,
-    &EMBEDDING,
-    &GATHER_ND,
-    &SCATTER_ND,
-    &RAVEL,
-    &UNRAVEL,
-    &DIAG,
-    &SHAPE_ARRAY,
-    &SIZE_ARRAY,
-];
+pub static OPS: Ops = &[&TAKE, &EMBEDDING, &GATHER_ND, &SCATTER_ND, &RAVEL, &UNRAVEL, &DIAG, &SHAPE_ARRAY, &SIZE_ARRAY];

@@ -31,6 +31,7 @@ pub mod norm;
 pub mod optim;
 pub mod optim_many;
 pub mod optim_norm;
+pub mod pick;
 pub mod plane;
 pub mod pooling;
 pub mod random;
@@ -73,6 +74,7 @@ pub fn all() -> impl Iterator<Item = &'static Op> {
         repeat::OPS,
         getitem::OPS,
         index::OPS,
+        pick::OPS,
         select::OPS,
         along::OPS,
         sequence::OPS,

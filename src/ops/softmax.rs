@@ -248,6 +248,19 @@ pub static SOFTMAX_GRAD: Op = Op {
                 rows::softmax_grad_cast::<f16, f32>(y.slice(), g.slice(), out[0].slice(), extent.n, p.scale, kind);
                 return Ok(());
             }
+            if extent.inner == 1
+                && let Some((values, places)) = t[1].placed_in_rows()
+            {
+                let (y, v, at) = (t[0].dense()?, values.dense()?, places.dense()?);
+                let (at, n) = (at.slice::<i64>(), extent.n);
+                match dtype {
+                    DType::F64 => {
+                        rows::softmax_grad_put::<f64>(y.slice(), v.slice(), at, out[0].slice(), n, p.scale, kind)
+                    }
+                    _ => rows::softmax_grad_put::<f32>(y.slice(), v.slice(), at, out[0].slice(), n, p.scale, kind),
+                }
+                return Ok(());
+            }
             if extent.fed() {
                 let (y, n) = (t[0].dense()?, extent.n);
                 return match dtype {

@@ -41,6 +41,12 @@ pub enum Expr {
         ins: SmallVec<[Tensor; 3]>,
         run: Box<KernelLoop>,
     },
+    /// Zeros but for one element of each row along the last axis: the values, and their places as int64. A kernel that
+    /// reads such rows may take just these.
+    Put {
+        ins: SmallVec<[Tensor; 3]>,
+        run: Box<KernelLoop>,
+    },
     /// Nothing: it is done, and the result is in device memory.
     Gpu(crate::tensor::gpu::Resident),
 }
@@ -51,7 +57,7 @@ pub type KernelLoop = dyn Fn(&[Tensor], &mut [Output]) -> Result<()> + Send + Sy
 impl Expr {
     pub fn inputs(&self) -> &[Tensor] {
         match self {
-            Expr::Map { ins, .. } | Expr::Kernel { ins, .. } => ins,
+            Expr::Map { ins, .. } | Expr::Kernel { ins, .. } | Expr::Put { ins, .. } => ins,
             Expr::Cast { input } | Expr::Reduce { input, .. } => std::slice::from_ref(input),
             Expr::Gpu(_) => &[],
         }

@@ -1,13 +1,23 @@
 //! Deferred arrays read by a kernel row by row, computed on the way.
 
+use crate::base::lock::lock;
 use crate::base::{Element, Result, Strides};
 use crate::cpu::feed::Feed;
 use crate::cpu::map::{LeafSpec, Operand};
+use crate::tensor::expr::Expr;
 use crate::tensor::region::{Region, Root};
 use crate::tensor::{Storage, Tensor};
 use smallvec::SmallVec;
 
 impl Tensor {
+    /// The values and places of rows that are zero elsewhere and not computed yet; see [`Expr::Put`].
+    pub fn placed_in_rows(&self) -> Option<(Tensor, Tensor)> {
+        let Tensor::Array(value) = self else { return None };
+        match lock(&value.expr).as_deref() {
+            Some(Expr::Put { ins, .. }) => Some((ins[0].clone(), ins[1].clone())),
+            _ => None,
+        }
+    }
     /// Calls `f` with the array's rows. What is deferred and costs little is computed as it is read, and not written.
     pub fn feed<T: Element, R>(&self, f: impl FnOnce(&Feed<T>) -> R) -> Result<R> {
         if let Tensor::Array(value) = self

@@ -51,10 +51,10 @@ impl Value {
         }
         let expr = slot.take().ok_or_else(|| Error::op("the value was lost when memory ran out"))?;
         match &*expr {
-            Expr::Reduce { .. } | Expr::Kernel { .. } => {
+            Expr::Reduce { .. } | Expr::Kernel { .. } | Expr::Put { .. } => {
                 let done = match &*expr {
                     Expr::Reduce { f, input, axes } => self.compute_fold(f, input, axes),
-                    Expr::Kernel { ins, run } => self.compute_kernel(ins, run),
+                    Expr::Kernel { ins, run } | Expr::Put { ins, run } => self.compute_kernel(ins, run),
                     _ => unreachable!("one of the two above"),
                 };
                 match done {

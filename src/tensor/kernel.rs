@@ -61,6 +61,10 @@ impl Output {
             None => unreachable!("a result under construction has one owner"),
         }
     }
+    /// The length of the last axis.
+    pub fn last(&self) -> usize {
+        self.shape.last().copied().unwrap_or(1)
+    }
     pub fn done(self) -> Tensor {
         let strides = c_strides(&self.shape);
         Tensor::ready(self.shape, self.dtype, self.device, Storage { buffer: self.buffer, strides, offset: 0 })

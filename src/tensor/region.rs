@@ -167,7 +167,7 @@ impl<D: Data> Gather<D> {
         let (f, imm) = match expr {
             Expr::Map { f, imm, .. } => (Some(*f), imm.clone()),
             Expr::Cast { .. } => (None, SmallVec::new()),
-            Expr::Reduce { .. } | Expr::Kernel { .. } | Expr::Gpu(_) => return Ok(None),
+            Expr::Reduce { .. } | Expr::Kernel { .. } | Expr::Put { .. } | Expr::Gpu(_) => return Ok(None),
         };
         let mut ins: SmallVec<[Input; 3]> = SmallVec::new();
         for input in expr.inputs() {

@@ -267,27 +267,43 @@ pub fn share<T: Row, I: Isa>(y: T) -> T {
 
 /// `scale * (g - e^y * total)`: the gradient of the logarithm of softmax.
 #[inline(always)]
-fn differ<T: Row, I: Isa, V: Load<T, A = T> + Powers>(y: &[T], g: &[T], out: &mut [T], scale: T, total: T) {
+fn differ<T: Row, I: Isa, V: Load<T, A = T> + Powers>(y: &[T], g: Option<&[T]>, out: &mut [T], scale: T, total: T) {
     let mut i = 0;
     if V::QUICK {
-        assert!(y.len() == g.len() && y.len() == out.len(), "rows: slices of one length");
+        assert!(y.len() == out.len() && g.is_none_or(|g| g.len() == y.len()), "rows: slices of one length");
         // SAFETY: loads and stores stay inside; the vector is that of the instruction set that this runs on.
         unsafe {
             let (down, all, scale) = (V::splat(T::of(T::DOWN)), V::splat(total), V::splat(scale));
+            let zero = V::splat(T::of(0.0));
             while i + V::LANES <= y.len() {
                 let e = V::load(y.as_ptr().add(i)).exp_down::<I>().mul(down);
-                V::load(g.as_ptr().add(i)).sub(e.mul(all)).mul(scale).put(out.as_mut_ptr().add(i));
+                let g = g.map_or(
+                    zero,
+                    #[inline(always)]
+                    |g| V::load(g.as_ptr().add(i)),
+                );
+                g.sub(e.mul(all)).mul(scale).put(out.as_mut_ptr().add(i));
                 i += V::LANES;
             }
         }
     }
-    if i < y.len() {
-        apply(
-            [&y[i..], &g[i..]],
-            &mut out[i..],
+    if i == y.len() {
+        return;
+    }
+    let (y, out) = (&y[i..], &mut out[i..]);
+    match g {
+        Some(g) => apply(
+            [y, &g[i..]],
+            out,
             #[inline(always)]
             |[y, g]| scale * (g - share::<T, I>(y) * total),
-        );
+        ),
+        None => apply(
+            [y],
+            out,
+            #[inline(always)]
+            |[y]| scale * (T::of(0.0) - share::<T, I>(y) * total),
+        ),
     }
 }
 
@@ -359,7 +375,27 @@ rows! {
                     *out = scale * (y * (g - total));
                 }
             } else {
-                differ::<T, I, V>(y, g, out, scale, total);
+                differ::<T, I, V>(y, Some(g), out, scale, total);
+            }
+        }
+    }
+}
+
+rows! {
+    /// As [`soft_rows_grad`], where what comes in is zero but for the element `at` a place of each row.
+    fn soft_rows_put<T, I, V>(y: &[T], g: &[T], at: &[i64], out: &mut [T], n: usize, scale: T, kind: Soft) {
+        let rows = out.chunks_exact_mut(n).zip(y.chunks_exact(n)).zip(g.iter().zip(at));
+        for ((out, y), (&g, &at)) in rows {
+            let at = at as usize;
+            if kind == Soft::Plain {
+                let total = y[at] * g;
+                for (out, &y) in out.iter_mut().zip(y) {
+                    *out = scale * (y * (T::of(0.0) - total));
+                }
+                out[at] = scale * (y[at] * (g - total));
+            } else {
+                differ::<T, I, V>(y, None, out, scale, g);
+                out[at] = scale * (g - share::<T, I>(y[at]) * g);
             }
         }
     }
