@@ -247,9 +247,20 @@ macro_rules! tile_for {
     };
 }
 
-/// Tiles of a real function: float32 and float64.
+/// Tiles of a real function: float32 and float64. `wide name` says that [`math::wide`](crate::cpu::math) has a form of its
+/// own for float32 with AVX-512.
 #[macro_export]
 macro_rules! float_tiles {
+    (|$($arg:tt),*| $e:expr, wide $wide:ident) => {{
+        fn tile(dtype: $crate::base::DType, level: $crate::base::Level) -> Option<$crate::ir::Tile> {
+            #[cfg(target_arch = "x86_64")]
+            if (dtype, level) == ($crate::base::DType::F32, $crate::base::Level::Avx512) {
+                return Some($crate::cpu::math::wide::$wide);
+            }
+            ($crate::float_tiles!(|$($arg),*| $e))(dtype, level)
+        }
+        tile
+    }};
     (|$($arg:tt),*| $e:expr) => {{
         fn tile(dtype: $crate::base::DType, level: $crate::base::Level) -> Option<$crate::ir::Tile> {
             #[allow(unused_imports)]

@@ -110,7 +110,7 @@ unary!(
     true,
     "Hyperbolic tangent, element by element.",
     Float,
-    float_tiles!(|x| x.tanh::<I>()),
+    float_tiles!(|x| x.tanh::<I>(), wide tanh),
     "oxg_tanh({0})",
     rule!(FromOutput | c, g | [g * (1.0 - c.output(0).square())]),
     Ok((-2.0, 2.0)),

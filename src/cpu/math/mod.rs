@@ -10,6 +10,8 @@ mod special;
 #[cfg(test)]
 mod tests;
 mod trig;
+#[cfg(target_arch = "x86_64")]
+pub mod wide;
 
 use super::isa::Isa;
 use std::ops::{Add, Div, Mul, Neg, Sub};

@@ -266,3 +266,55 @@ table! {
     ceil_64, f64, sweep_64(f64::ceil, 0.0, 60), |x| Real::ceil::<I>(x);
     round_64, f64, sweep_64(f64::round, 0.0, 60), |x| Real::round::<I>(x);
 }
+
+/// The forms of their own that float32 has with AVX-512, whole vectors, rests and splats.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn wide_forms() {
+    use super::wide;
+    use crate::ir::{In, Tile};
+    if Level::get() < Level::Avx512 {
+        return println!("no AVX-512: nothing of it to test");
+    }
+    let x: Vec<f32> = patterns_32().collect();
+    let forms: [(&str, Tile, fn(f64) -> f64, f64); 3] = [
+        ("exp", wide::exp, f64::exp, 1.0),
+        ("sigmoid", wide::sigmoid, logistic, 1.6),
+        ("tanh", wide::tanh, f64::tanh, 1.4),
+    ];
+    for (name, tile, truth, bound) in forms {
+        let (mut worst, mut at, mut start) = (0.0, 0.0, 0);
+        let mut out = [f32::NAN; 100];
+        for len in (0..x.len()).map(|k| k % 97) {
+            let part = &x[start..(start + len).min(x.len())];
+            if start == x.len() {
+                break;
+            }
+            // SAFETY: the input has that many elements, and the output more.
+            unsafe {
+                tile(&[In { ptr: part.as_ptr().cast(), splat: false }], out.as_mut_ptr().cast(), part.len(), &[])
+            };
+            for (&x, &got) in part.iter().zip(&out) {
+                let u = ulps_32(got, truth(f64::from(x)));
+                if u > worst {
+                    (worst, at) = (u, x);
+                }
+            }
+            assert!(out[part.len()..].iter().all(|v| v.is_nan()), "{name}: what is behind stays");
+            if let Some(&first) = part.first() {
+                let want = out[0];
+                let mut same = [f32::NAN; 20];
+                // SAFETY: one element stands for nineteen.
+                unsafe {
+                    tile(&[In { ptr: (&raw const first).cast(), splat: true }], same.as_mut_ptr().cast(), 19, &[])
+                };
+                assert!(same[..19].iter().all(|v| v.to_bits() == want.to_bits() || v.is_nan() && want.is_nan()));
+                assert!(same[19].is_nan());
+            }
+            out.fill(f32::NAN);
+            start += part.len();
+        }
+        println!("wide {name}: {worst:.3} at {at:e}");
+        assert!(worst <= bound, "{name}: {worst} ulps at {at:e}");
+    }
+}
