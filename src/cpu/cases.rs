@@ -31,6 +31,10 @@ unsafe fn power<T: Real + Default, I: Isa>(ins: &[In], out: *mut u8, n: usize, _
                 return loop1::<T>(x, out, n, root::<T, I>);
             }
         }
+        #[cfg(target_arch = "x86_64")]
+        if I::WIDE && size_of::<T>() == 4 {
+            return crate::cpu::math::wide::pow(ins, out, n);
+        }
         padded::<T>(
             ins,
             out,
@@ -121,6 +125,60 @@ tiles! {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Any base and exponent, either of which may stand for all.
+    #[test]
+    fn powers() {
+        const ODD: [f32; 22] = [
+            0.0,
+            -0.0,
+            1.0,
+            -1.0,
+            0.5,
+            -0.5,
+            2.0,
+            -2.0,
+            3.0,
+            -3.0,
+            1.5,
+            0.75,
+            0.999_999_94,
+            1.000_000_1,
+            1e-45,
+            -1e-40,
+            3e38,
+            -3e38,
+            16_777_217.0,
+            f32::INFINITY,
+            f32::NEG_INFINITY,
+            f32::NAN,
+        ];
+        let more = |k: u32| (0..60).map(move |i: u32| f32::from_bits((i * 71_582_788).wrapping_mul(k) & 0xBFFF_FFFF));
+        let bases: Vec<f32> = ODD.into_iter().chain(more(1)).chain((0..80).map(|i| 0.7 + 0.01 * i as f32)).collect();
+        let exponents: Vec<f32> = ODD.into_iter().chain((0..50).map(|i| (i as f32 - 25.0) * 1.37)).collect();
+        let run = |level, x: &[f32], y: &[f32], n: usize| {
+            let of = |v: &[f32]| In { ptr: v.as_ptr().cast(), splat: v.len() == 1 };
+            let mut out = vec![0.0f32; n];
+            let tile = pow_tile(DType::F32, level).unwrap();
+            // SAFETY: the slices hold `n` elements or one, and the level is what the CPU has.
+            unsafe { tile(&[of(x), of(y)], out.as_mut_ptr().cast(), n, &[]) };
+            out
+        };
+        for level in [Level::Baseline, Level::get()] {
+            for &y in &exponents {
+                let got = run(level, &bases, &[y], bases.len());
+                let pairs = run(level, &bases, &vec![y; bases.len()], bases.len());
+                for ((&x, &got), &other) in bases.iter().zip(&got).zip(&pairs) {
+                    let want = f64::from(x).powf(f64::from(y)) as f32;
+                    let near = |v: f32| {
+                        (v.to_bits() as i32).abs_diff(want.to_bits() as i32) <= 1 || v.is_nan() && want.is_nan()
+                    };
+                    assert!(near(got) && near(other), "{level:?} {x:e}^{y:e}: {got:e} and {other:e}, not {want:e}");
+                    assert!(near(run(level, &[x], &[y], 3)[2]), "{level:?} {x:e}^{y:e} for all");
+                }
+            }
+        }
+    }
 
     /// Exponents that are products give what the power gives, to an ulp and in every corner.
     #[test]

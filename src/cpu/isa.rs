@@ -9,6 +9,8 @@
 /// call, so the math functions then multiply and add.
 pub trait Isa: Copy + 'static {
     const FMA: bool;
+    /// Whether it has AVX-512.
+    const WIDE: bool = false;
 }
 
 /// What every CPU of the target has: SSE2 on x86-64.
@@ -30,6 +32,7 @@ impl Isa for Avx2 {
 }
 impl Isa for Avx512 {
     const FMA: bool = true;
+    const WIDE: bool = true;
 }
 
 /// A function that is compiled for each level, and calls the version for the level of this process. Generic parameters

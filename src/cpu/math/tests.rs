@@ -317,4 +317,14 @@ fn wide_forms() {
         println!("wide {name}: {worst:.3} at {at:e}");
         assert!(worst <= bound, "{name}: {worst} ulps at {at:e}");
     }
+    let mut out = vec![0.0f32; x.len()];
+    for y in [-2.0f32, 0.3, 1.7, 5.0, 61.3, -0.01] {
+        let ins = [In { ptr: x.as_ptr().cast(), splat: false }, In { ptr: (&raw const y).cast(), splat: true }];
+        // SAFETY: as above.
+        unsafe { wide::pow(&ins, out.as_mut_ptr().cast(), x.len()) };
+        for (&x, &got) in x.iter().zip(&out) {
+            let u = ulps_32(got, f64::from(x).powf(f64::from(y)));
+            assert!(u <= 0.6, "{x:e} to the power {y}: {u} ulps");
+        }
+    }
 }

@@ -4,7 +4,10 @@
 //! `x = (16 m + j) ln 2 / 16 + r`, `T = 2^(j / 16)`, and `e^x = 2^m (T + T (e^r - 1))`. What rounding took from `T` is a
 //! second table.
 
+mod pow;
+
 use crate::ir::In;
+pub use pow::pow;
 use std::arch::x86_64::*;
 use std::f32::consts::{LOG2_E, SQRT_2};
 
@@ -16,7 +19,7 @@ static ROOTS: [[f32; 16]; 2] = [
     ],
     [
         0.0,
-        4.833_470_2e-8,
+        4.833_47e-8,
         -1.307_754e-8,
         5.386_222_3e-8,
         3.797_635_3e-8,
