@@ -184,7 +184,7 @@ unary!(
     true,
     "Natural logarithm, element by element.",
     Float,
-    float_tiles!(|x| x.log::<I>()),
+    float_tiles!(|x| x.log::<I>(), wide log),
     "oxg_log({0})",
     rule!(FromInputs | c, g | [g / c.input(0)]),
     Ok((0.5, 2.0)),

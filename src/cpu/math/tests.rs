@@ -277,8 +277,9 @@ fn wide_forms() {
         return println!("no AVX-512: nothing of it to test");
     }
     let x: Vec<f32> = patterns_32().collect();
-    let forms: [(&str, Tile, fn(f64) -> f64, f64); 3] = [
+    let forms: [(&str, Tile, fn(f64) -> f64, f64); 4] = [
         ("exp", wide::exp, f64::exp, 1.0),
+        ("log", wide::log, f64::ln, 0.9),
         ("sigmoid", wide::sigmoid, logistic, 1.6),
         ("tanh", wide::tanh, f64::tanh, 1.4),
     ];

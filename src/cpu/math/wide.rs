@@ -1,12 +1,14 @@
-//! Exponentials of float32 with AVX-512, where a table of sixteen roots of two lies in one register: so short a polynomial
-//! is left that they take half the instructions of the forms that the compiler makes vectors of.
+//! Functions of float32 with AVX-512, where a table of sixteen numbers lies in one register: so short a polynomial is left
+//! that they take half the instructions of the forms that the compiler makes vectors of. Here are exponentials:
 //!
 //! `x = (16 m + j) ln 2 / 16 + r`, `T = 2^(j / 16)`, and `e^x = 2^m (T + T (e^r - 1))`. What rounding took from `T` is a
 //! second table.
 
+mod log;
 mod pow;
 
 use crate::ir::In;
+use log::log_16;
 pub use pow::pow;
 use std::arch::x86_64::*;
 use std::f32::consts::{LOG2_E, SQRT_2};
@@ -155,6 +157,7 @@ macro_rules! tiles {
 }
 tiles! {
     exp, exp_16;
+    log, log_16;
     sigmoid, sigmoid_16;
     tanh, tanh_16;
 }
